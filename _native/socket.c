@@ -1,0 +1,123 @@
+/*
+ * The socket: opening it in a namespace, one message out, one message in.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "memory.h"
+#include "pfkeyx.h"
+
+struct opening {
+    int netns_fd;
+    int result; /* descriptor or -errno */
+};
+
+static int open_here(void)
+{
+    int fd = socket(AF_KEY, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, PF_KEY_V2);
+
+    return fd < 0 ? -errno : fd;
+}
+
+static void *open_inside(void *argument)
+{
+    struct opening *opening = argument;
+
+    opening->result = setns(opening->netns_fd, CLONE_NEWNET) < 0 ? -errno : open_here();
+    return NULL;
+}
+
+/* A socket stays in the namespace in which it was made. A thread made for this enters it and ends there,
+ * so that the caller's thread never leaves its own namespace and cannot fail to come back. */
+static int open_in_namespace(int netns_fd)
+{
+    struct opening opening = { .netns_fd = netns_fd };
+    pthread_t thread;
+    int error = pthread_create(&thread, NULL, open_inside, &opening);
+
+    if (error)
+        return -error;
+    pthread_join(thread, NULL);
+    return opening.result;
+}
+
+static int set_receive_buffer(int fd, size_t size)
+{
+    int bytes = (int)size;
+
+    if (size > INT_MAX)
+        return -EINVAL;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) == 0)
+        return 0;
+    return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) < 0 ? -errno : 0;
+}
+
+int pfkeyx_open(int netns_fd, size_t receive_buffer)
+{
+    int fd = netns_fd < 0 ? open_here() : open_in_namespace(netns_fd);
+    int error;
+
+    if (fd < 0 || receive_buffer == 0)
+        return fd;
+    error = set_receive_buffer(fd, receive_buffer);
+    if (error) {
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+int pfkeyx_send(int fd, const void *message, size_t size)
+{
+    ssize_t sent;
+
+    do {
+        sent = send(fd, message, size, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0)
+        return -errno;
+    return (size_t)sent == size ? 0 : -EMSGSIZE;
+}
+
+static ssize_t receive(int fd, void *data, size_t size, int flags)
+{
+    ssize_t received;
+
+    do {
+        received = recv(fd, data, size, flags);
+    } while (received < 0 && errno == EINTR);
+    return received < 0 ? -errno : received;
+}
+
+int pfkeyx_receive(int fd, struct pfkeyx_buffer *buffer)
+{
+    ssize_t size = receive(fd, NULL, 0, MSG_PEEK | MSG_TRUNC);
+    int error;
+
+    buffer->size = 0;
+    if (size < 0)
+        return (int)size;
+    error = pfkeyx_grow(&buffer->data, &buffer->capacity, 0, (size_t)size);
+    if (error)
+        return error;
+    size = receive(fd, buffer->data, buffer->capacity, MSG_TRUNC);
+    if (size < 0)
+        return (int)size;
+    if (size == 0)
+        return -EPIPE;
+    if ((size_t)size > buffer->capacity)
+        return -EMSGSIZE;
+    buffer->size = (size_t)size;
+    return 0;
+}
+
+void pfkeyx_buffer_release(struct pfkeyx_buffer *buffer)
+{
+    pfkeyx_wipe(buffer->data, buffer->capacity);
+    *buffer = (struct pfkeyx_buffer){ 0 };
+}
