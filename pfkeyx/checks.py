@@ -1,0 +1,124 @@
+"""What can be known to be wrong before anything is sent, whichever kernel interface it is sent over.
+
+What only one interface cannot express is refused in its own dialect.
+"""
+
+from pfkeyx.algorithms import Algorithm, Kind
+from pfkeyx.errors import InvalidRequestError
+from pfkeyx.model import SA, Authentication, Encryption, IPAddress, Lifetime, Mode, Policy, Protocol, SAId, same_family
+
+
+def check_sa(operation: str, sa: SA) -> None:
+    """Raise `InvalidRequestError` for an SA that no kernel could take as it is meant."""
+    check_sa_id(operation, sa.id)
+    check_pair(operation, sa.source, sa.destination)
+    if not 0 <= sa.reqid <= 0xFFFFFFFF:
+        raise InvalidRequestError(f"{operation} {sa}: reqid {sa.reqid} does not fit 32 bits")
+    if not 0 <= sa.replay_window <= 4096:
+        raise InvalidRequestError(f"{operation} {sa}: replay window {sa.replay_window} is not between 0 and 4096")
+    if sa.id.protocol is Protocol.ESP and sa.encryption is None:
+        raise InvalidRequestError(f"{operation} {sa}: ESP needs an encryption algorithm (NULL is one)")
+    if sa.id.protocol is Protocol.AH and sa.authentication is None:
+        raise InvalidRequestError(f"{operation} {sa}: AH needs an authentication algorithm")
+    if sa.encryption is not None:
+        _check_encryption(operation, sa, sa.encryption)
+    if sa.authentication is not None:
+        if sa.encryption is not None and sa.encryption.algorithm.kind is Kind.AEAD:
+            raise InvalidRequestError(
+                f"{operation} {sa}: {sa.encryption.algorithm} authenticates by itself; leave authentication out"
+            )
+        _check_authentication(operation, sa, sa.authentication)
+    _check_lifetime(operation, sa, sa.lifetime)
+    if sa.encap is not None and sa.id.protocol is not Protocol.ESP:
+        raise InvalidRequestError(f"{operation} {sa}: only ESP can be encapsulated in UDP (RFC 3948)")
+
+
+def check_sa_id(operation: str, sa_id: SAId) -> None:
+    """Raise `InvalidRequestError` for an SPI out of range (RFC 4303 §2.1: 0 is reserved for local use)."""
+    check_spi(operation, sa_id.spi)
+    if sa_id.protocol is Protocol.IPCOMP and sa_id.spi > 0xFFFF:
+        raise InvalidRequestError(f"{operation}: an IPComp CPI has 16 bits, {sa_id.spi:#x} does not fit")
+
+
+def check_spi(operation: str, spi: int) -> None:
+    """Raise `InvalidRequestError` for an SPI that is 0 or does not fit 32 bits."""
+    if not 0 < spi <= 0xFFFFFFFF:
+        raise InvalidRequestError(f"{operation}: SPI {spi:#x} is not between 0x1 and 0xffffffff")
+
+
+def check_spi_range(operation: str, minimum: int, maximum: int) -> None:
+    """Raise `InvalidRequestError` for a range that no SPI can come from."""
+    check_spi(operation, minimum)
+    check_spi(operation, maximum)
+    if minimum > maximum:
+        raise InvalidRequestError(f"{operation}: SPI range {minimum:#x} to {maximum:#x} is empty")
+
+
+def check_pair(operation: str, source: IPAddress, destination: IPAddress) -> None:
+    """Raise `InvalidRequestError` for two ends of different IP versions."""
+    if not same_family((source, destination)):
+        raise InvalidRequestError(
+            f"{operation}: {source} is IPv{source.version} and {destination} is IPv{destination.version}; "
+            "the two ends of an SA have the same IP version"
+        )
+
+
+def check_policy(operation: str, policy: Policy) -> None:
+    """Raise `InvalidRequestError` for a policy that no kernel could take as it is meant."""
+    selector = policy.selector
+    if not same_family((selector.source, selector.destination)):
+        raise InvalidRequestError(
+            f"{operation} {policy}: the selector mixes IPv{selector.source.version} and "
+            f"IPv{selector.destination.version}"
+        )
+    if len(policy.templates) > 6:  # XFRM_MAX_DEPTH
+        raise InvalidRequestError(f"{operation} {policy}: {len(policy.templates)} templates; the kernel takes 6")
+    _check_lifetime(operation, policy, policy.lifetime)
+    for template in policy.templates:
+        if (template.source is None) != (template.destination is None):
+            raise InvalidRequestError(f"{operation} {policy}: a template has both addresses or none")
+        if template.source is not None and template.destination is not None:
+            check_pair(f"{operation} {policy}", template.source, template.destination)
+        elif template.mode is Mode.TUNNEL:
+            raise InvalidRequestError(f"{operation} {policy}: a tunnel template needs source and destination")
+
+
+def _check_encryption(operation: str, sa: SA, encryption: Encryption) -> None:
+    algorithm = encryption.algorithm
+    if algorithm.kind is Kind.AUTHENTICATION:
+        raise InvalidRequestError(f"{operation} {sa}: {algorithm} does not encrypt; give it as authentication")
+    _check_key(operation, sa, algorithm, encryption.key.bits)
+    if algorithm.kind is Kind.AEAD:
+        _check_icv(operation, sa, algorithm, encryption.icv_bits)
+
+
+def _check_authentication(operation: str, sa: SA, authentication: Authentication) -> None:
+    algorithm = authentication.algorithm
+    if algorithm.kind is not Kind.AUTHENTICATION:
+        raise InvalidRequestError(f"{operation} {sa}: {algorithm} is not an authentication algorithm")
+    _check_key(operation, sa, algorithm, authentication.key.bits)
+    _check_icv(operation, sa, algorithm, authentication.icv_bits)
+
+
+def _check_key(operation: str, sa: SA, algorithm: Algorithm, bits: int) -> None:
+    if bits - algorithm.salt_bits in algorithm.key_bits:
+        return
+    takes = [b // 8 for b in range(0, 513, 8) if b - algorithm.salt_bits in algorithm.key_bits]
+    salt = f", of which the last {algorithm.salt_bits // 8} are the salt" if algorithm.salt_bits else ""
+    sizes = f"{takes[0]} to {takes[-1]}" if len(takes) > 4 else " or ".join(str(size) for size in takes)
+    raise InvalidRequestError(
+        f"{operation} {sa}: {algorithm} takes a key of {sizes or 'unknown'} bytes{salt}; this one has {bits // 8}"
+    )
+
+
+def _check_lifetime(operation: str, subject: object, lifetime: Lifetime) -> None:
+    for limit in (lifetime.soft, lifetime.hard):
+        for value in (limit.octets, limit.packets, limit.seconds, limit.idle_seconds):
+            if value is not None and not 0 < value < 0xFFFFFFFFFFFFFFFF:
+                raise InvalidRequestError(f"{operation} {subject}: a limit of {value}; give None for no limit")
+
+
+def _check_icv(operation: str, sa: SA, algorithm: Algorithm, bits: int) -> None:
+    if bits not in algorithm.icv_bits:
+        takes = " or ".join(str(b) for b in algorithm.icv_bits)
+        raise InvalidRequestError(f"{operation} {sa}: {algorithm} has an ICV of {takes} bits, not {bits}")

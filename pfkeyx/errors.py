@@ -1,0 +1,133 @@
+"""The errors of pfkeyx: one root, and each class says whose fault it is.
+
+Nothing here talks to a kernel or knows a dialect.
+
+    PfkeyxError
+    ├── InvalidRequestError (ValueError)   you asked for something that cannot be; nothing was sent
+    ├── UnsupportedError                   this kernel or this engine cannot; nothing was sent
+    ├── KernelError (OSError)              the kernel refused
+    │   ├── NotPermittedError              EPERM, EACCES
+    │   ├── NotFoundError                  ESRCH, ENOENT
+    │   └── AlreadyExistsError             EEXIST
+    ├── MalformedReplyError                the kernel's bytes make no sense
+    ├── EventsLostError                    events were dropped: dump again
+    ├── MigrationError                     a move stopped; says what is where
+    └── ClosedError                        the engine was closed
+"""
+
+import errno as _errno
+import os
+from collections.abc import Sequence
+from typing import Any
+
+
+class PfkeyxError(Exception):
+    """The root of every error that pfkeyx raises."""
+
+
+class InvalidRequestError(PfkeyxError, ValueError):
+    """The caller asked for something that cannot be; nothing was sent."""
+
+
+class UnsupportedError(PfkeyxError):
+    """This kernel, or this engine, cannot do what was asked; nothing was changed.
+
+    `feature` names what is missing, `hint` says what to do instead.
+    """
+
+    def __init__(self, feature: str, hint: str = "") -> None:
+        self.feature = feature
+        self.hint = hint
+        super().__init__(f"{feature}: {hint}" if hint else feature)
+
+
+class KernelError(PfkeyxError, OSError):
+    """The kernel refused a request.
+
+    `errno` is the kernel's, `operation` what was asked ("add SA"), `subject` the object it was asked of
+    (never with key bytes), `detail` the kernel's extended acknowledgement or our own hint, and `replies`,
+    when the request was one of a batch, what became of each: a reply or a `KernelError`, in order.
+    """
+
+    def __init__(self, errno: int, operation: str, subject: object = "", detail: str = "") -> None:
+        self.operation = operation
+        self.subject = subject
+        self.detail = detail
+        self.replies: Sequence[Any] = ()
+        super().__init__(errno, os.strerror(errno))
+
+    @staticmethod
+    def of(errno: int, operation: str, subject: object = "", detail: str = "") -> "KernelError":
+        """Return the child of `KernelError` that fits `errno`; a refusal for lack of rights says what it takes."""
+        child = _CHILDREN.get(errno, KernelError)
+        if child is NotPermittedError:
+            detail = detail or "needs CAP_NET_ADMIN in the namespace: run as root, or with sudo"
+        return child(errno, operation, subject, detail)
+
+    def __str__(self) -> str:
+        subject = f" {self.subject}" if str(self.subject) else ""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.operation}{subject}: {self.strerror}{detail}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.errno, self.operation, str(self.subject), self.detail))
+
+
+class NotPermittedError(KernelError):
+    """The caller lacks CAP_NET_ADMIN in the user namespace that owns the network namespace."""
+
+
+class NotFoundError(KernelError):
+    """No such SA or policy."""
+
+
+class AlreadyExistsError(KernelError):
+    """Such an SA or policy is there already."""
+
+
+_CHILDREN: dict[int, type[KernelError]] = {
+    _errno.EPERM: NotPermittedError,
+    _errno.EACCES: NotPermittedError,
+    _errno.ESRCH: NotFoundError,
+    _errno.ENOENT: NotFoundError,
+    _errno.EEXIST: AlreadyExistsError,
+}
+
+
+class MalformedReplyError(PfkeyxError):
+    """What arrived from the kernel is truncated, oversized or contradicts itself."""
+
+
+class EventsLostError(PfkeyxError):
+    """The kernel dropped events because nobody read them in time; dump the SAD and SPD again."""
+
+
+class MigrationError(PfkeyxError):
+    """A move stopped before its end.
+
+    `moved` and `not_moved` name the objects at the new and at the old addresses now; `rolled_back` is true
+    when every step that had been done was undone, so that everything is where it was before. The cause is
+    the kernel's refusal (`__cause__`) or what was read back.
+    """
+
+    def __init__(self, reason: str, *, moved: Sequence[object], not_moved: Sequence[object], rolled_back: bool) -> None:
+        self.moved = tuple(moved)
+        self.not_moved = tuple(not_moved)
+        self.rolled_back = rolled_back
+        after = (
+            "everything is back at the old addresses"
+            if rolled_back
+            else f"at the new addresses: {_listed(self.moved)}; at the old: {_listed(self.not_moved)}"
+        )
+        super().__init__(f"{reason}; {after}")
+
+
+class ClosedError(PfkeyxError):
+    """The engine was used after it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine is closed: open another with Engine.open()")
+
+
+def _listed(objects: Sequence[object]) -> str:
+    return ", ".join(str(item) for item in objects) or "nothing"

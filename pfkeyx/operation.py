@@ -1,0 +1,214 @@
+"""Operations are generators: they yield batches of requests, receive the replies, and do no I/O.
+
+A kernel's refusal is thrown into the operation, so that undo is ordinary `try` and `except`. Two drivers run
+the same operation: `run` waits for the socket by polling it, `arun` by asyncio. Nothing else is written twice.
+"""
+
+import asyncio
+import select
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from pfkeyx.errors import ClosedError, KernelError, PfkeyxError
+from pfkeyx.features import Feature, Support
+from pfkeyx.model import SA, IPAddress, Mode, Policy, PolicyId, SAId
+from pfkeyx.model import Protocol as IPsecProtocol
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """One question to the kernel, in one dialect.
+
+    `operation` and `subject` are for errors ("add SA", the SA); `wire` is what the dialect's transport sends and
+    is never shown, since it may hold keys; `decode` turns the messages of the answer into the reply.
+    """
+
+    operation: str
+    subject: object
+    wire: Any = field(repr=False)
+    decode: Callable[[Sequence[Any]], T] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests that are all sent before the first reply is read.
+
+    With `one_datagram` they travel in one netlink datagram, which the kernel processes to its end whatever
+    happens to the sender, and whether or not one of them is refused.
+    """
+
+    requests: tuple[Request[Any], ...]
+    one_datagram: bool = False
+
+
+Operation = Generator[Batch, list[Any], T]
+
+
+class Transport(Protocol):
+    """A socket for requests, in one dialect. Synchronization: one operation at a time, from one thread."""
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor."""
+
+    def exchange(self, batch: Batch) -> Generator[None, None, list[Any]]:
+        """Send a batch and collect, in order, each one's reply or `KernelError`; yield to wait for the socket."""
+
+    def close(self) -> None:
+        """Close the socket."""
+
+
+class Dialect(Protocol):
+    """A kernel interface: what to ask, as requests. `pfkeyx.xfrm` and `pfkeyx.pfkey` are the two there are.
+
+    Each method raises `InvalidRequestError` or `UnsupportedError` for what can be known to be impossible.
+    """
+
+    name: str
+
+    def get_spi(
+        self,
+        source: IPAddress,
+        destination: IPAddress,
+        protocol: IPsecProtocol,
+        mode: Mode,
+        reqid: int,
+        minimum: int,
+        maximum: int,
+    ) -> Request[int]:
+        """Return the request that reserves an SPI."""
+
+    def add_sa(self, sa: SA) -> Request[None]:
+        """Return the request that adds an SA."""
+
+    def update_sa(self, sa: SA) -> Request[None]:
+        """Return the request that completes or changes an SA."""
+
+    def get_sa(self, sa_id: SAId) -> Request[SA]:
+        """Return the request that reads an SA."""
+
+    def delete_sa(self, sa_id: SAId) -> Request[None]:
+        """Return the request that deletes an SA."""
+
+    def dump_sas(self) -> Request[list[SA]]:
+        """Return the request that reads all SAs."""
+
+    def flush_sas(self) -> Request[None]:
+        """Return the request that deletes all SAs."""
+
+    def add_policy(self, policy: Policy) -> Request[None]:
+        """Return the request that adds a policy."""
+
+    def update_policy(self, policy: Policy) -> Request[None]:
+        """Return the request that replaces or adds a policy."""
+
+    def delete_policy(self, policy_id: PolicyId) -> Request[None]:
+        """Return the request that deletes a policy."""
+
+    def dump_policies(self) -> Request[list[Policy]]:
+        """Return the request that reads all policies."""
+
+    def flush_policies(self) -> Request[None]:
+        """Return the request that deletes all policies."""
+
+    def supports(self, feature: Feature) -> Operation[Support]:
+        """Probe for a feature without changing anything."""
+
+
+def ask(request: Request[T]) -> Operation[T]:
+    """Send one request and return its reply."""
+    (reply,) = yield Batch((request,))
+    return cast(T, reply)
+
+
+def run(operation: Operation[T], transport: Transport) -> T:
+    """Run an operation to its end, blocking."""
+    try:
+        batch = next(operation)
+        while True:
+            try:
+                replies = _finish(transport.exchange(batch), transport)
+            except PfkeyxError as error:
+                batch = operation.throw(error)
+            else:
+                batch = _feed(operation, replies)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+
+
+async def arun(operation: Operation[T], transport: Transport) -> T:
+    """Run an operation to its end in the running event loop."""
+    try:
+        batch = next(operation)
+        while True:
+            try:
+                replies = await _finish_async(transport.exchange(batch), transport)
+            except PfkeyxError as error:
+                batch = operation.throw(error)
+            else:
+                batch = _feed(operation, replies)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+
+
+#: A kernel answers while it takes the request, so an answer that is not there after this long is lost.
+REPLY_TIMEOUT_S = 5.0
+
+
+def _feed(operation: Operation[Any], replies: list[Any]) -> Batch:
+    refusal = next((reply for reply in replies if isinstance(reply, KernelError)), None)
+    if refusal is None:
+        return operation.send(replies)
+    refusal.replies = tuple(replies)
+    return operation.throw(refusal)
+
+
+def _finish(exchange: Generator[None, None, list[Any]], transport: Transport) -> list[Any]:
+    if transport.fileno() < 0:
+        raise ClosedError()
+    poll = select.poll()
+    poll.register(transport.fileno(), select.POLLIN)
+    try:
+        next(exchange)
+        while True:
+            if poll.poll(REPLY_TIMEOUT_S * 1000):
+                next(exchange)
+            else:
+                exchange.throw(TimeoutError())
+    except StopIteration as stop:
+        return cast(list[Any], stop.value)
+
+
+async def _finish_async(exchange: Generator[None, None, list[Any]], transport: Transport) -> list[Any]:
+    if transport.fileno() < 0:
+        raise ClosedError()
+    try:
+        next(exchange)
+        while True:
+            try:
+                async with asyncio.timeout(REPLY_TIMEOUT_S):
+                    await readable(transport.fileno())
+            except TimeoutError:
+                exchange.throw(TimeoutError())
+            else:
+                next(exchange)
+    except StopIteration as stop:
+        return cast(list[Any], stop.value)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def readable(fd: int) -> None:
+    """Wait until `fd` can be read, in the running event loop."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(fd, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)
