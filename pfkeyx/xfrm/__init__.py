@@ -1,0 +1,9 @@
+"""The XFRM dialect: the same operations as PF_KEY over netlink, with all that only netlink can say.
+
+Importing this package imports pyroute2; nothing else in pfkeyx does.
+"""
+
+from pfkeyx.xfrm.requests import XfrmDialect
+from pfkeyx.xfrm.transport import XfrmEvents, XfrmTransport
+
+__all__ = ["XfrmDialect", "XfrmEvents", "XfrmTransport"]

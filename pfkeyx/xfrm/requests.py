@@ -1,0 +1,293 @@
+"""What can be asked over XFRM, as requests: each names its message, and how its answer is read."""
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from ipaddress import IPv4Address
+from typing import Any
+
+from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
+
+from pfkeyx.checks import check_pair, check_policy, check_sa, check_sa_id, check_spi_range
+from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError
+from pfkeyx.features import Feature, Support
+from pfkeyx.model import (
+    SA,
+    IPAddress,
+    Mode,
+    Policy,
+    PolicyId,
+    Protocol,
+    SAId,
+    Selector,
+    Template,
+    UdpEncap,
+    any_selector,
+)
+from pfkeyx.operation import Operation, Request, ask
+from pfkeyx.xfrm import codec
+from pfkeyx.xfrm import messages as wire
+
+
+class Answer(Enum):
+    """How an answer ends."""
+
+    ACK = "an acknowledgement"
+    ONE = "one message"
+    DUMP = "messages up to the end mark"
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A whole netlink message, sequence number still 0, and how its answer ends."""
+
+    message: bytearray
+    answer: Answer
+
+    def __repr__(self) -> str:
+        return f"Wire({len(self.message)} bytes, {self.answer.name})"
+
+
+_ACKED = NLM_F_REQUEST | NLM_F_ACK
+_CREATED = _ACKED | NLM_F_CREATE | NLM_F_EXCL
+_REPLACED = _ACKED | NLM_F_REPLACE
+
+
+class XfrmDialect:
+    """NETLINK_XFRM: everything that the model can say."""
+
+    name = "xfrm"
+
+    def get_spi(
+        self,
+        source: IPAddress,
+        destination: IPAddress,
+        protocol: Protocol,
+        mode: Mode,
+        reqid: int,
+        minimum: int,
+        maximum: int,
+    ) -> Request[int]:
+        """Return the request for an SPI between `minimum` and `maximum` (XFRM_MSG_ALLOCSPI)."""
+        check_pair("get SPI", source, destination)
+        check_spi_range("get SPI", minimum, maximum)
+        info = {
+            "sel": codec.selector_fields(any_selector(source.version)),
+            "id": {"daddr": destination.packed, "proto": protocol},
+            "saddr": source.packed,
+            "reqid": reqid,
+            "family": codec.family_of(destination),
+            "mode": mode,
+        }
+        message = codec.encode(
+            wire.userspi_msg,
+            wire.XFRM_MSG_ALLOCSPI,
+            NLM_F_REQUEST,
+            {"info": info, "min": minimum, "max": maximum},
+        )
+        subject = f"{protocol} {source} -> {destination}"
+        return Request("get SPI", subject, Wire(message, Answer.ONE), lambda m: _only(m, codec.decode_sa).id.spi)
+
+    def add_sa(self, sa: SA) -> Request[None]:
+        """Return the request that adds an SA (XFRM_MSG_NEWSA)."""
+        return self._write_sa("add SA", wire.XFRM_MSG_NEWSA, _CREATED, sa)
+
+    def update_sa(self, sa: SA) -> Request[None]:
+        """Return the request that completes a larval SA, or changes a mature one's limits (XFRM_MSG_UPDSA)."""
+        return self._write_sa("update SA", wire.XFRM_MSG_UPDSA, _REPLACED, sa)
+
+    def get_sa(self, sa_id: SAId) -> Request[SA]:
+        """Return the request that reads one SA (XFRM_MSG_GETSA)."""
+        check_sa_id("get SA", sa_id)
+        message = self._sa_id_message(wire.XFRM_MSG_GETSA, NLM_F_REQUEST, sa_id)
+        return Request("get SA", sa_id, Wire(message, Answer.ONE), partial(_only, decode=codec.decode_sa))
+
+    def delete_sa(self, sa_id: SAId) -> Request[None]:
+        """Return the request that deletes one SA (XFRM_MSG_DELSA)."""
+        check_sa_id("delete SA", sa_id)
+        message = self._sa_id_message(wire.XFRM_MSG_DELSA, _ACKED, sa_id)
+        return Request("delete SA", sa_id, Wire(message, Answer.ACK), _nothing)
+
+    def dump_sas(self) -> Request[list[SA]]:
+        """Return the request that reads all SAs (XFRM_MSG_GETSA with NLM_F_DUMP)."""
+        message = codec.encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {})
+        return Request("dump SAs", "", Wire(message, Answer.DUMP), partial(_all, decode=codec.decode_sa))
+
+    def flush_sas(self) -> Request[None]:
+        """Return the request that deletes every IPsec SA (XFRM_MSG_FLUSHSA)."""
+        message = codec.encode(wire.usersa_flush_msg, wire.XFRM_MSG_FLUSHSA, _ACKED, {"proto": 255})
+        return Request("flush SAs", "", Wire(message, Answer.ACK), _nothing)
+
+    def add_policy(self, policy: Policy) -> Request[None]:
+        """Return the request that adds a policy (XFRM_MSG_NEWPOLICY)."""
+        return self._write_policy("add policy", wire.XFRM_MSG_NEWPOLICY, _CREATED, policy)
+
+    def update_policy(self, policy: Policy) -> Request[None]:
+        """Return the request that replaces a policy at once, keeping its index, or adds it (XFRM_MSG_UPDPOLICY)."""
+        return self._write_policy("update policy", wire.XFRM_MSG_UPDPOLICY, _REPLACED, policy)
+
+    def delete_policy(self, policy_id: PolicyId) -> Request[None]:
+        """Return the request that deletes one policy (XFRM_MSG_DELPOLICY)."""
+        message = codec.encode(
+            wire.userpolicy_id_msg,
+            wire.XFRM_MSG_DELPOLICY,
+            _ACKED,
+            codec.policy_id_fields(policy_id),
+            codec.policy_id_attributes(policy_id),
+        )
+        return Request("delete policy", policy_id, Wire(message, Answer.ACK), _nothing)
+
+    def dump_policies(self) -> Request[list[Policy]]:
+        """Return the request that reads all policies (XFRM_MSG_GETPOLICY with NLM_F_DUMP)."""
+        message = codec.encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
+        return Request("dump policies", "", Wire(message, Answer.DUMP), partial(_all, decode=codec.decode_policy))
+
+    def flush_policies(self) -> Request[None]:
+        """Return the request that deletes every policy of the main type (XFRM_MSG_FLUSHPOLICY)."""
+        message = codec.encode(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, _ACKED, {})
+        return Request("flush policies", "", Wire(message, Answer.ACK), _nothing)
+
+    def migrate_policy(
+        self,
+        policy_id: PolicyId,
+        moves: Sequence[tuple[Template, Template]],
+        encap: UdpEncap | None,
+    ) -> Request[None]:
+        """Return the request that moves a policy's templates, and the newest SA of each (XFRM_MSG_MIGRATE).
+
+        `moves` are pairs of old and new templates. `encap` is what the moved SAs are encapsulated in, which
+        kernels since 7.2 drop unless it is said again.
+        """
+        attributes = codec.policy_id_attributes(policy_id)
+        attributes.append(("XFRMA_MIGRATE", [_migrate_fields(old, new) for old, new in moves]))
+        if encap is not None:
+            attributes.append(("XFRMA_ENCAP", codec.encap_fields(encap)))
+        message = codec.encode(
+            wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, codec.policy_id_fields(policy_id), attributes
+        )
+        return Request("migrate policy", policy_id, Wire(message, Answer.ACK), _nothing)
+
+    def migrate_sa(self, sa: SA, source: IPAddress, destination: IPAddress, encap: UdpEncap | None) -> Request[None]:
+        """Return the request that moves one SA, found by its SPI, to new addresses (XFRM_MSG_MIGRATE_STATE).
+
+        Mark, reqid and selector are sent as they are, since the kernel takes them as sent; `encap` None removes
+        an encapsulation.
+        """
+        check_pair("migrate SA", source, destination)
+        mark = sa.id.mark
+        fields = {
+            "id": codec.sa_id_fields(sa.id),
+            "new_daddr": destination.packed,
+            "new_saddr": source.packed,
+            "old_mark": {"v": mark.value, "m": mark.mask} if mark else None,
+            "new_sel": codec.selector_fields(sa.effective_selector),
+            "new_reqid": sa.reqid,
+            "new_family": codec.family_of(destination),
+        }
+        attributes: list[tuple[str, Any]] = []
+        if encap is not None:
+            attributes.append(("XFRMA_ENCAP", codec.encap_fields(encap)))
+        elif sa.encap is not None:
+            attributes.append(("XFRMA_ENCAP", {}))
+        message = codec.encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
+        return Request("migrate SA", sa, Wire(message, Answer.ACK), _nothing)
+
+    def supports(self, feature: Feature) -> Operation[Support]:
+        """Probe the kernel for a feature without changing anything."""
+        match feature:
+            case Feature.MIGRATE:
+                return (yield from _probe(self._migrate_nothing(), "XFRM_MSG_MIGRATE", errno.EINVAL))
+            case Feature.MIGRATE_STATE:
+                return (yield from _probe(self._migrate_nobody(), "XFRM_MSG_MIGRATE_STATE", errno.ESRCH))
+            case Feature.PFKEY:
+                return Support(False, "this engine speaks XFRM: open the pfkey engine")
+            case _:
+                return Support(True, "XFRM expresses it")
+
+    def _write_sa(self, operation: str, message_type: int, flags: int, sa: SA) -> Request[None]:
+        check_sa(operation, sa)
+        message = codec.encode(
+            wire.usersa_msg, message_type, flags, codec.sa_fields(sa), codec.sa_attributes(sa), sa.other
+        )
+        return Request(operation, sa, Wire(message, Answer.ACK), _nothing)
+
+    def _write_policy(self, operation: str, message_type: int, flags: int, policy: Policy) -> Request[None]:
+        check_policy(operation, policy)
+        message = codec.encode(
+            wire.userpolicy_msg,
+            message_type,
+            flags,
+            codec.policy_fields(policy),
+            codec.policy_attributes(policy),
+            policy.other,
+        )
+        return Request(operation, policy, Wire(message, Answer.ACK), _nothing)
+
+    def _sa_id_message(self, message_type: int, flags: int, sa_id: SAId) -> bytearray:
+        return codec.encode(
+            wire.usersa_id_msg,
+            message_type,
+            flags,
+            codec.sa_id_fields(sa_id),
+            codec.mark_attributes(sa_id.mark),
+        )
+
+    def _migrate_nothing(self) -> Request[None]:
+        # Without XFRMA_MIGRATE there is nothing to do, and a kernel that could do it says EINVAL.
+        selector = Selector(any_selector(4).source, any_selector(4).destination)
+        message = codec.encode(
+            wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, {"sel": codec.selector_fields(selector)}
+        )
+        return Request("probe migrate", "", Wire(message, Answer.ACK), _nothing)
+
+    def _migrate_nobody(self) -> Request[None]:
+        # No SA can have the broadcast address for its destination and a reserved SPI (RFC 4303 §2.1).
+        nobody = IPv4Address("255.255.255.255")
+        sa = SA(SAId(nobody, 1), nobody)
+        return self.migrate_sa(sa, nobody, nobody, None)
+
+
+def _migrate_fields(old: Template, new: Template) -> dict[str, Any]:
+    if old.source is None or old.destination is None or new.source is None or new.destination is None:
+        raise InvalidRequestError("migrate policy: only templates that have addresses can move")
+    return {
+        "old_daddr": old.destination.packed,
+        "old_saddr": old.source.packed,
+        "new_daddr": new.destination.packed,
+        "new_saddr": new.source.packed,
+        "proto": old.protocol,
+        "mode": old.mode,
+        "reqid": old.reqid,
+        "old_family": codec.family_of(old.source),
+        "new_family": codec.family_of(new.source),
+    }
+
+
+def _probe(request: Request[None], message: str, understood: int) -> Operation[Support]:
+    try:
+        yield from ask(request)
+    except KernelError as error:
+        if error.errno == understood:
+            return Support(True, f"the kernel understands {message}")
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return Support(False, f"the kernel has no {message}")
+        if error.errno == errno.ENOPROTOOPT:
+            return Support(False, "the kernel was built without CONFIG_XFRM_MIGRATE")
+        return Support(None, f"{message}: {error.strerror}")
+    return Support(None, f"{message}: the probe was accepted, which it should not be")
+
+
+def _nothing(_: Sequence[wire.xfrm_message]) -> None:
+    return None
+
+
+def _only(messages: Sequence[wire.xfrm_message], decode: Any) -> Any:
+    if len(messages) != 1:
+        raise MalformedReplyError(f"{len(messages)} messages where the kernel answers with one")
+    return decode(messages[0])
+
+
+def _all(messages: Sequence[wire.xfrm_message], decode: Any) -> list[Any]:
+    return [decode(message) for message in messages]
