@@ -1,0 +1,64 @@
+"""What a move is asked for: an address update, as MOBIKE makes one (RFC 4555 §3.5)."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from pfkeyx.errors import InvalidRequestError
+from pfkeyx.model import IPAddress, SAId, UdpEncap, same_family
+
+
+class Keep(Enum):
+    """The type of `KEEP`."""
+
+    KEEP = "keep"
+
+    def __repr__(self) -> str:
+        return "KEEP"
+
+
+#: Leave the encapsulation as each SA has it.
+KEEP: Final = Keep.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPair:
+    """The two ends of a tunnel, as one of them sees it."""
+
+    local: IPAddress
+    remote: IPAddress
+
+    def __str__(self) -> str:
+        return f"{self.local} - {self.remote}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressUpdate:
+    """Where SAs and policies are, and where they shall be.
+
+    `encap` after the move: `KEEP`, a `UdpEncap` as the outbound SAs carry it (source port ours), or None for none.
+    `sas` names the SAs to move; None means all between the two old addresses. With `policies` false only SAs
+    move (the O flag of draft-dupont-ikev2-addrmgmt).
+
+    Raises `InvalidRequestError` for an update that no SA could follow.
+    """
+
+    old: AddressPair
+    new: AddressPair
+    encap: UdpEncap | Keep | None = KEEP
+    sas: tuple[SAId, ...] | None = None
+    policies: bool = True
+
+    def __post_init__(self) -> None:
+        for pair in (self.old, self.new):
+            if not same_family((pair.local, pair.remote)):
+                raise InvalidRequestError(f"address update: {pair} mixes IPv4 and IPv6; both ends have one version")
+        for address in (self.new.local, self.new.remote):
+            # The kernel would accept these and lose the traffic.
+            if address.is_unspecified or address.is_multicast:
+                raise InvalidRequestError(f"address update: {address} cannot be the end of a tunnel")
+        if self.old == self.new and self.encap is KEEP:
+            raise InvalidRequestError(f"address update: old and new are both {self.old}; nothing would change")
+
+    def __str__(self) -> str:
+        return f"{self.old} to {self.new}"
