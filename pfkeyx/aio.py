@@ -1,0 +1,184 @@
+"""The engine for asyncio: the same operations as `pfkeyx.engine`, awaited."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from pfkeyx.engine import EngineName, add_policies, add_sas, open_dialect, open_events
+from pfkeyx.errors import ClosedError
+from pfkeyx.events import Event, EventSource
+from pfkeyx.features import Feature, Support
+from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
+from pfkeyx.migration.move import migrate, plan_migration
+from pfkeyx.model import SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAId
+from pfkeyx.operation import Dialect, Operation, Transport, arun, ask, readable
+
+T = TypeVar("T")
+
+
+class AsyncEngine:
+    """An open kernel interface for asyncio; methods are those of `Engine`, awaited, and raise the same.
+
+    Synchronization: one event loop; operations that are awaited at once run one after another. An operation
+    that its caller cancels is still run to its end, so that nothing is left half done.
+    """
+
+    def __init__(self, dialect: Dialect, transport: Transport, netns: str | None = None) -> None:
+        self._dialect = dialect
+        self._transport = transport
+        self._netns = netns
+        self._turn = asyncio.Lock()
+        self._running: set[asyncio.Task[object]] = set()
+
+    @classmethod
+    def open(cls, name: EngineName | None = None, *, netns: str | None = None) -> Self:
+        """Open a kernel interface; see `Engine.open`."""
+        dialect, transport = open_dialect(name, netns)
+        return cls(dialect, transport, netns)
+
+    @property
+    def name(self) -> str:
+        """Which interface this is: "xfrm" or "pfkey"."""
+        return self._dialect.name
+
+    def close(self) -> None:
+        """Close the interface; SAs and policies stay in the kernel."""
+        self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._running:
+            await asyncio.wait(self._running)
+        self.close()
+
+    async def supports(self, feature: Feature) -> Support:
+        """See `Engine.supports`."""
+        return await self._run(self._dialect.supports(feature))
+
+    async def get_spi(
+        self,
+        source: IPAddress,
+        destination: IPAddress,
+        *,
+        protocol: Protocol = Protocol.ESP,
+        mode: Mode = Mode.TUNNEL,
+        reqid: int = 0,
+        minimum: int = 0x100,
+        maximum: int = 0xFFFFFFFF,
+    ) -> int:
+        """See `Engine.get_spi`."""
+        request = self._dialect.get_spi(source, destination, protocol, mode, reqid, minimum, maximum)
+        return await self._run(ask(request))
+
+    async def add_sa(self, sa: SA) -> None:
+        """See `Engine.add_sa`."""
+        await self._run(ask(self._dialect.add_sa(sa)))
+
+    async def add_sas(self, sas: Iterable[SA]) -> None:
+        """See `Engine.add_sas`."""
+        await self._run(add_sas(self._dialect, tuple(sas)))
+
+    async def update_sa(self, sa: SA) -> None:
+        """See `Engine.update_sa`."""
+        await self._run(ask(self._dialect.update_sa(sa)))
+
+    async def get_sa(self, sa_id: SAId) -> SA:
+        """See `Engine.get_sa`."""
+        return await self._run(ask(self._dialect.get_sa(sa_id)))
+
+    async def delete_sa(self, sa_id: SAId) -> None:
+        """See `Engine.delete_sa`."""
+        await self._run(ask(self._dialect.delete_sa(sa_id)))
+
+    async def dump_sas(self) -> list[SA]:
+        """See `Engine.dump_sas`."""
+        return await self._run(ask(self._dialect.dump_sas()))
+
+    async def flush_sas(self) -> None:
+        """See `Engine.flush_sas`."""
+        await self._run(ask(self._dialect.flush_sas()))
+
+    async def add_policy(self, policy: Policy) -> None:
+        """See `Engine.add_policy`."""
+        await self._run(ask(self._dialect.add_policy(policy)))
+
+    async def add_policies(self, policies: Iterable[Policy]) -> None:
+        """See `Engine.add_policies`."""
+        await self._run(add_policies(self._dialect, tuple(policies)))
+
+    async def update_policy(self, policy: Policy) -> None:
+        """See `Engine.update_policy`."""
+        await self._run(ask(self._dialect.update_policy(policy)))
+
+    async def delete_policy(self, policy_id: PolicyId) -> None:
+        """See `Engine.delete_policy`."""
+        await self._run(ask(self._dialect.delete_policy(policy_id)))
+
+    async def dump_policies(self) -> list[Policy]:
+        """See `Engine.dump_policies`."""
+        return await self._run(ask(self._dialect.dump_policies()))
+
+    async def flush_policies(self) -> None:
+        """See `Engine.flush_policies`."""
+        await self._run(ask(self._dialect.flush_policies()))
+
+    async def plan_migration(self, update: AddressUpdate, method: Method | None = None) -> MigrationPlan:
+        """See `Engine.plan_migration`."""
+        return await self._run(plan_migration(self._dialect, update, method))
+
+    async def migrate(self, what: MigrationPlan | AddressUpdate) -> MigrationReport:
+        """See `Engine.migrate`; a cancelled caller does not leave half a tunnel moved."""
+        return await self._run(migrate(self._dialect, what))
+
+    def watch(self, *kinds: type[Event]) -> "AsyncEventStream":
+        """See `Engine.watch`; iterate with `async for`."""
+        return AsyncEventStream(open_events(self._dialect, kinds, self._netns))
+
+    async def _run(self, operation: Operation[T]) -> T:
+        task = asyncio.ensure_future(self._in_turn(operation))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _in_turn(self, operation: Operation[T]) -> T:
+        async with self._turn:
+            return await arun(operation, self._transport)
+
+
+class AsyncEventStream:
+    """Events as they come, for `async for`. Raises `EventsLostError` where events were dropped."""
+
+    def __init__(self, source: EventSource) -> None:
+        self._source = source
+        self._waiting: deque[Event] = deque()
+
+    async def next(self) -> Event:
+        """Return the next event."""
+        while not self._waiting:
+            if self._source.fileno() < 0:
+                raise ClosedError()
+            await readable(self._source.fileno())
+            self._waiting.extend(self._source.receive())
+        return self._waiting.popleft()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._source.close()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            yield await self.next()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,255 @@
+"""The engine: one open kernel interface, and the operations as methods that block until they are done."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from select import select
+from time import monotonic
+from types import TracebackType
+from typing import Literal, Self, TypeVar, get_args
+
+from pfkeyx.errors import ClosedError, KernelError, UnsupportedError
+from pfkeyx.events import Event, EventSource
+from pfkeyx.features import Feature, Support
+from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
+from pfkeyx.migration.move import migrate, plan_migration
+from pfkeyx.model import SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAId
+from pfkeyx.operation import Batch, Dialect, Operation, Request, Transport, ask, run
+
+T = TypeVar("T")
+EngineName = Literal["xfrm", "pfkey"]
+
+
+class Engine:
+    """An open kernel interface, blocking.
+
+    Every method raises a child of `PfkeyxError` and nothing else: `InvalidRequestError` and `UnsupportedError` before
+    anything is sent, `KernelError` with its operation and object when the kernel refuses, `ClosedError` after `close`.
+    Synchronization: an engine belongs to one thread.
+    """
+
+    def __init__(self, dialect: Dialect, transport: Transport, netns: str | None = None) -> None:
+        self._dialect = dialect
+        self._transport = transport
+        self._netns = netns
+
+    @classmethod
+    def open(cls, name: EngineName | None = None, *, netns: str | None = None) -> Self:
+        """Open a kernel interface: "xfrm" or "pfkey", or by default XFRM where the kernel has it and else PF_KEY.
+
+        `netns` is a name under /run/netns or a path to a namespace; None is the caller's own. Raises
+        `UnsupportedError` when the kernel lacks the interface, `NotPermittedError` without CAP_NET_ADMIN.
+        """
+        dialect, transport = open_dialect(name, netns)
+        return cls(dialect, transport, netns)
+
+    @property
+    def name(self) -> str:
+        """Which interface this is: "xfrm" or "pfkey"."""
+        return self._dialect.name
+
+    def close(self) -> None:
+        """Close the interface; SAs and policies stay in the kernel."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def supports(self, feature: Feature) -> Support:
+        """Say whether this kernel, over this interface, has a feature; nothing is changed to find out."""
+        return self._run(self._dialect.supports(feature))
+
+    def get_spi(
+        self,
+        source: IPAddress,
+        destination: IPAddress,
+        *,
+        protocol: Protocol = Protocol.ESP,
+        mode: Mode = Mode.TUNNEL,
+        reqid: int = 0,
+        minimum: int = 0x100,
+        maximum: int = 0xFFFFFFFF,
+    ) -> int:
+        """Reserve an SPI for an inbound SA, which is larval until `update_sa` completes it (RFC 2367 §3.1.1).
+
+        `minimum` and `maximum` bound the SPI, in host order; below 0x100 they are reserved (RFC 4303 §2.1).
+        """
+        return self._run(ask(self._dialect.get_spi(source, destination, protocol, mode, reqid, minimum, maximum)))
+
+    def add_sa(self, sa: SA) -> None:
+        """Add an SA whose SPI is known, as an outbound one's is (RFC 2367 §3.1.3)."""
+        self._run(ask(self._dialect.add_sa(sa)))
+
+    def add_sas(self, sas: Iterable[SA]) -> None:
+        """Add many SAs as one pipelined batch; when one is refused, those that were added are deleted again."""
+        self._run(add_sas(self._dialect, tuple(sas)))
+
+    def update_sa(self, sa: SA) -> None:
+        """Complete a larval SA, or change a mature one's lifetimes and encapsulation ports (RFC 2367 §3.1.2)."""
+        self._run(ask(self._dialect.update_sa(sa)))
+
+    def get_sa(self, sa_id: SAId) -> SA:
+        """Return one SA (RFC 2367 §3.1.5); raises `NotFoundError` when there is none."""
+        return self._run(ask(self._dialect.get_sa(sa_id)))
+
+    def delete_sa(self, sa_id: SAId) -> None:
+        """Delete one SA (RFC 2367 §3.1.4); raises `NotFoundError` when there is none."""
+        self._run(ask(self._dialect.delete_sa(sa_id)))
+
+    def dump_sas(self) -> list[SA]:
+        """Return all SAs (RFC 2367 §3.1.10)."""
+        return self._run(ask(self._dialect.dump_sas()))
+
+    def flush_sas(self) -> None:
+        """Delete all SAs of the namespace (RFC 2367 §3.1.9)."""
+        self._run(ask(self._dialect.flush_sas()))
+
+    def add_policy(self, policy: Policy) -> None:
+        """Add a policy; raises `AlreadyExistsError` when its selector and direction have one."""
+        self._run(ask(self._dialect.add_policy(policy)))
+
+    def add_policies(self, policies: Iterable[Policy]) -> None:
+        """Add many policies as one pipelined batch; when one is refused, those that were added are deleted again."""
+        self._run(add_policies(self._dialect, tuple(policies)))
+
+    def update_policy(self, policy: Policy) -> None:
+        """Replace a policy at once, keeping its index, or add it when there is none."""
+        self._run(ask(self._dialect.update_policy(policy)))
+
+    def delete_policy(self, policy_id: PolicyId) -> None:
+        """Delete one policy; raises `NotFoundError` when there is none."""
+        self._run(ask(self._dialect.delete_policy(policy_id)))
+
+    def dump_policies(self) -> list[Policy]:
+        """Return all policies."""
+        return self._run(ask(self._dialect.dump_policies()))
+
+    def flush_policies(self) -> None:
+        """Delete all policies of the namespace."""
+        self._run(ask(self._dialect.flush_policies()))
+
+    def plan_migration(self, update: AddressUpdate, method: Method | None = None) -> MigrationPlan:
+        """Return what a move would do, step by step; nothing is changed.
+
+        `method` forces one. Raises `InvalidRequestError` when no SA is at the old addresses, `AlreadyExistsError` when
+        a new place is taken, `UnsupportedError` when no method moves the SAs without a loss.
+        """
+        return self._run(plan_migration(self._dialect, update, method))
+
+    def migrate(self, what: MigrationPlan | AddressUpdate) -> MigrationReport:
+        """Move SAs and policies to new addresses, all or nothing, and report what was read back.
+
+        Raises what `plan_migration` raises, `InvalidRequestError` for a plan that is out of date, and
+        `MigrationError` when a step was refused; the steps before it are undone then.
+        """
+        return self._run(migrate(self._dialect, what))
+
+    def watch(self, *kinds: type[Event]) -> "EventStream":
+        """Listen for events of these kinds, all when none is named, on a socket of its own.
+
+        Iterate the stream, and close it or use it in `with`.
+        """
+        return EventStream(open_events(self._dialect, kinds, self._netns))
+
+    def _run(self, operation: Operation[T]) -> T:
+        return run(operation, self._transport)
+
+
+class EventStream:
+    """Events as they come: an iterator that waits. Raises `EventsLostError` where events were dropped."""
+
+    def __init__(self, source: EventSource) -> None:
+        self._source = source
+        self._waiting: deque[Event] = deque()
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor, for a poll of one's own."""
+        return self._source.fileno()
+
+    def next(self, timeout_s: float | None = None) -> Event | None:
+        """Return the next event, or None when `timeout_s` seconds passed without one; None waits for ever."""
+        deadline = None if timeout_s is None else monotonic() + timeout_s
+        while not self._waiting:
+            if self.fileno() < 0:
+                raise ClosedError()
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            if not select([self], (), (), left)[0]:
+                return None
+            self._waiting.extend(self._source.receive())
+        return self._waiting.popleft()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._source.close()
+
+    def __iter__(self) -> Iterator[Event]:
+        while (event := self.next()) is not None:
+            yield event
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_events(dialect: Dialect, kinds: Sequence[type[Event]], netns: str | None) -> EventSource:
+    """Open a listening socket of a dialect."""
+    kinds = kinds or get_args(Event)
+    if dialect.name == "xfrm":
+        from pfkeyx.xfrm import XfrmEvents
+
+        return XfrmEvents(kinds, netns)
+    from pfkeyx.pfkey import PfkeyEvents
+
+    return PfkeyEvents(kinds, netns)
+
+
+def open_dialect(name: EngineName | None, netns: str | None) -> tuple[Dialect, Transport]:
+    """Open a kernel interface and return its dialect and transport; see `Engine.open`."""
+    if name == "pfkey":
+        return _open_pfkey(netns)
+    try:
+        return _open_xfrm(netns)
+    except UnsupportedError:
+        if name == "xfrm":
+            raise
+        return _open_pfkey(netns)
+
+
+# The dialects are imported where they are opened: pyroute2 alone takes 0.2 s.
+def _open_xfrm(netns: str | None) -> tuple[Dialect, Transport]:
+    from pfkeyx.xfrm import XfrmDialect, XfrmTransport
+
+    return XfrmDialect(), XfrmTransport(netns)
+
+
+def _open_pfkey(netns: str | None) -> tuple[Dialect, Transport]:
+    from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
+
+    return PfkeyDialect(), PfkeyTransport(netns)
+
+
+def add_sas(dialect: Dialect, sas: tuple[SA, ...]) -> Operation[None]:
+    """Add SAs, all or none."""
+    return _add_all([dialect.add_sa(sa) for sa in sas], [dialect.delete_sa(sa.id) for sa in sas])
+
+
+def add_policies(dialect: Dialect, policies: tuple[Policy, ...]) -> Operation[None]:
+    """Add policies, all or none."""
+    return _add_all([dialect.add_policy(p) for p in policies], [dialect.delete_policy(p.id) for p in policies])
+
+
+def _add_all(additions: list[Request[None]], deletions: list[Request[None]]) -> Operation[None]:
+    try:
+        yield Batch(tuple(additions))
+    except KernelError as refusal:
+        outcomes = zip(deletions, refusal.replies, strict=True)
+        yield Batch(tuple(deletion for deletion, reply in outcomes if not isinstance(reply, KernelError)))
+        raise
