@@ -168,11 +168,11 @@ def _feed(operation: Operation[Any], replies: list[Any]) -> Batch:
 def _finish(exchange: Generator[None, None, list[Any]], transport: Transport) -> list[Any]:
     if transport.fileno() < 0:
         raise ClosedError()
-    poll = select.poll()
-    poll.register(transport.fileno(), select.POLLIN)
     try:
         next(exchange)
         while True:
+            poll = select.poll()
+            poll.register(transport.fileno(), select.POLLIN)
             if poll.poll(REPLY_TIMEOUT_S * 1000):
                 next(exchange)
             else:

@@ -40,7 +40,7 @@ class cstruct:
 
     @classmethod
     def size(cls) -> int:
-        return sum(struct.calcsize(fmt) if isinstance(fmt, str) else fmt.size() for _, fmt in cls.fields)
+        return sum(size_of(fmt) for _, fmt in cls.fields)
 
     @classmethod
     def decode_from(cls, data: Any, offset: int) -> tuple[dict[str, Any], int]:
@@ -67,6 +67,11 @@ class cstruct:
                 data.extend(struct.pack(fmt, value.get(name, b"" if fmt.endswith("s") else 0)))
             offset += struct.calcsize(fmt)
         return offset
+
+
+def size_of(fmt: Any) -> int:
+    """Return the bytes that a field of this format takes."""
+    return struct.calcsize(fmt) if isinstance(fmt, str) else int(fmt.size())
 
 
 class xfrm_id(cstruct):

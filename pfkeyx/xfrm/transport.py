@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 from pyroute2.netlink import (
     NETLINK_ADD_MEMBERSHIP,
@@ -69,7 +69,17 @@ class XfrmTransport:
     """A socket for requests. Synchronization: one operation at a time, from one thread."""
 
     def __init__(self, netns: str | None = None) -> None:
-        self._socket = open_socket(netns)
+        self._begin(open_socket(netns))
+
+    @classmethod
+    def over(cls, sock: socket.socket) -> Self:
+        """Return a transport over a non-blocking NETLINK_XFRM socket that is open already, and is closed with it."""
+        transport = cls.__new__(cls)
+        transport._begin(sock)
+        return transport
+
+    def _begin(self, sock: socket.socket) -> None:
+        self._socket = sock
         self._sequence = int.from_bytes(os.urandom(3), "big")
 
     def fileno(self) -> int:

@@ -1,0 +1,125 @@
+"""Bad input is refused before anything is sent, with what to do."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from pfkeyx import (
+    AES_CBC,
+    AES_GCM,
+    HMAC_SHA256,
+    Authentication,
+    Direction,
+    Encryption,
+    Engine,
+    InvalidRequestError,
+    Key,
+    Lifetime,
+    Limit,
+    Mode,
+    Policy,
+    Protocol,
+    SAId,
+    Selector,
+    Template,
+    UdpEncap,
+    by_name,
+)
+from pfkeyx.operation import Dialect
+from pfkeyx.pfkey import PfkeyDialect
+from pfkeyx.testing import ScriptedKernel
+from pfkeyx.xfrm import XfrmDialect
+from tests.unit.samples import CBC, LOCAL, OUTBOUND, REMOTE, SHA256, TUNNEL
+
+V6 = ip_address("2001:db8::1")
+SA_CBC = TUNNEL.outbound(0xC0FFEE01, CBC, replace(SHA256, icv_bits=96))
+POLICY = TUNNEL.policies()[0]
+KEY_17 = Key(bytes(17))
+
+Attempt = Callable[[Engine], object]
+
+ATTEMPTS: list[tuple[Attempt, str]] = [
+    (
+        lambda e: e.add_sa(replace(SA_CBC, encryption=Encryption(AES_CBC, KEY_17))),
+        r"add SA esp 0xc0ffee01 192\.0\.2\.2 -> 203\.0\.113\.1: "
+        "aes-cbc takes a key of 16 or 24 or 32 bytes; this one has 17",
+    ),
+    (
+        lambda e: e.add_sa(replace(OUTBOUND, encryption=Encryption(AES_GCM, Key(bytes(32))))),
+        r"aes-gcm takes a key of 20 or 28 or 36 bytes, of which the last 4 are the salt; this one has 32",
+    ),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(HMAC_SHA256, KEY_17, 96))),
+        "hmac-sha256 takes a key of 32 bytes; this one has 17",
+    ),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(HMAC_SHA256, Key(bytes(32)), 112))),
+        "hmac-sha256 has an ICV of 128 or 96 or 256 bits, not 112",
+    ),
+    (lambda e: e.add_sa(replace(SA_CBC, source=V6)), "is IPv6 and .* is IPv4; the two ends of an SA have the same"),
+    (lambda e: e.get_spi(LOCAL, V6), "get SPI: .* the two ends of an SA have the same IP version"),
+    (lambda e: e.add_sa(replace(SA_CBC, id=SAId(REMOTE, 0))), "SPI 0x0 is not between 0x1 and 0xffffffff"),
+    (lambda e: e.get_sa(SAId(REMOTE, 1 << 32)), "SPI 0x100000000 is not between"),
+    (lambda e: e.delete_sa(SAId(REMOTE, -1)), "SPI -0x1 is not between"),
+    (lambda e: e.get_spi(LOCAL, REMOTE, minimum=0x300, maximum=0x200), "SPI range 0x300 to 0x200 is empty"),
+    (lambda e: e.add_sa(replace(SA_CBC, encryption=None)), r"ESP needs an encryption algorithm \(NULL is one\)"),
+    (lambda e: e.add_sa(replace(SA_CBC, reqid=1 << 32)), "reqid 4294967296 does not fit 32 bits"),
+    (lambda e: e.add_sa(replace(SA_CBC, replay_window=5000)), "replay window 5000 is not between 0 and 4096"),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, encryption=Encryption(HMAC_SHA256, Key(bytes(32))))),
+        "hmac-sha256 does not encrypt",
+    ),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(AES_CBC, Key(bytes(32))))),
+        "aes-cbc is not an authentication algorithm",
+    ),
+    (
+        lambda e: e.add_sa(replace(OUTBOUND, authentication=SHA256)),
+        "aes-gcm authenticates by itself; leave authentication out",
+    ),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, id=SAId(REMOTE, 5, Protocol.AH), encryption=None, encap=UdpEncap())),
+        "only ESP can be encapsulated in UDP",
+    ),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, lifetime=Lifetime(hard=Limit(seconds=0)))),
+        "a limit of 0; give None for no limit",
+    ),
+    (
+        lambda e: e.add_policy(Policy(Selector(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")), Direction.OUT)),
+        "the selector mixes IPv4 and IPv6",
+    ),
+    (lambda e: e.add_policy(replace(POLICY, templates=POLICY.templates * 7)), "7 templates; the kernel takes 6"),
+    (
+        lambda e: e.add_policy(replace(POLICY, templates=(Template(source=LOCAL),))),
+        "a template has both addresses or none",
+    ),
+    (
+        lambda e: e.add_policy(replace(POLICY, templates=(Template(mode=Mode.TUNNEL),))),
+        "a tunnel template needs source and destination",
+    ),
+    (
+        lambda e: e.update_policy(replace(POLICY, templates=(Template(source=LOCAL, destination=V6),))),
+        "update policy .* the two ends of an SA have the same IP version",
+    ),
+]
+
+
+@pytest.mark.parametrize("dialect", [XfrmDialect(), PfkeyDialect()], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(("attempt", "complaint"), ATTEMPTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_bad_input_is_refused_before_anything_is_sent(dialect: Dialect, attempt: Attempt, complaint: str) -> None:
+    kernel = ScriptedKernel([])
+    with pytest.raises(InvalidRequestError, match=complaint):
+        attempt(Engine(dialect, kernel))
+    assert kernel.asked == []
+
+
+def test_an_unknown_algorithm_is_answered_with_those_there_are() -> None:
+    with pytest.raises(InvalidRequestError, match=r"unknown algorithm 'rot13': take one of null, .*aes-gcm"):
+        by_name("rot13")
+
+
+def test_invalid_requests_are_value_errors_too() -> None:
+    assert issubclass(InvalidRequestError, ValueError)

@@ -1,0 +1,104 @@
+"""The two engines are one in two worlds."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from pfkeyx import AlreadyExistsError, AsyncEngine, ClosedError, Engine, Feature, Key, NotFoundError, SAId, Support
+from pfkeyx.testing import Refusal, ScriptedKernel
+from pfkeyx.xfrm import XfrmDialect
+from tests.unit.samples import INBOUND, OUTBOUND, POLICIES
+
+
+def public_methods(cls: type) -> dict[str, inspect.Signature]:
+    return {
+        name: inspect.signature(member)
+        for name, member in inspect.getmembers(cls, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+def test_both_engines_have_the_same_methods_with_the_same_signatures() -> None:
+    blocking, awaited = public_methods(Engine), public_methods(AsyncEngine)
+    assert blocking.keys() == awaited.keys()
+    for name in blocking.keys() - {"watch"}:
+        assert blocking[name] == awaited[name], name
+
+
+async def test_the_same_script_serves_both_engines() -> None:
+    script = [("add SA", None), ("get SA", OUTBOUND), ("delete SA", Refusal(3))]
+    with Engine(XfrmDialect(), ScriptedKernel(script)) as engine:
+        engine.add_sa(OUTBOUND)
+        assert engine.get_sa(OUTBOUND.id) == OUTBOUND
+        with pytest.raises(NotFoundError):
+            engine.delete_sa(OUTBOUND.id)
+    async with AsyncEngine(XfrmDialect(), ScriptedKernel(script)) as async_engine:
+        await async_engine.add_sa(OUTBOUND)
+        assert await async_engine.get_sa(OUTBOUND.id) == OUTBOUND
+        with pytest.raises(NotFoundError):
+            await async_engine.delete_sa(OUTBOUND.id)
+
+
+def test_sas_are_added_in_one_pipelined_batch() -> None:
+    kernel = ScriptedKernel([("add SA", None), ("add SA", None)])
+    Engine(XfrmDialect(), kernel).add_sas([INBOUND, OUTBOUND])
+    assert [subject for _, subject, _ in kernel.asked] == [INBOUND, OUTBOUND]
+
+
+def test_a_refusal_among_many_deletes_those_that_were_added() -> None:
+    kernel = ScriptedKernel(
+        [
+            ("add policy", None),
+            ("add policy", Refusal(17)),
+            ("add policy", None),
+            ("delete policy", None),
+            ("delete policy", None),
+        ]
+    )
+    with pytest.raises(AlreadyExistsError, match="add policy"):
+        Engine(XfrmDialect(), kernel).add_policies(POLICIES)
+    assert [subject for operation, subject, _ in kernel.asked if operation == "delete policy"] == [
+        POLICIES[0].id,
+        POLICIES[2].id,
+    ]
+
+
+def test_a_probe_that_was_refused_as_expected_says_yes() -> None:
+    engine = Engine(XfrmDialect(), ScriptedKernel([("migrate SA", Refusal(3)), ("migrate SA", Refusal(22))]))
+    assert engine.supports(Feature.MIGRATE_STATE).available is True
+    assert engine.supports(Feature.MIGRATE_STATE).available is False
+
+
+def test_a_probe_that_may_not_ask_could_not_tell() -> None:
+    engine = Engine(XfrmDialect(), ScriptedKernel([("migrate SA", Refusal(1))]))
+    assert engine.supports(Feature.MIGRATE_STATE).available is None
+
+
+def test_an_answer_reads_as_a_sentence() -> None:
+    assert str(Support(None, "no CAP_NET_ADMIN")) == "could not tell: no CAP_NET_ADMIN"
+
+
+def test_a_closed_engine_says_that_it_is_closed() -> None:
+    engine = Engine(XfrmDialect(), ScriptedKernel([]))
+    engine.close()
+    with pytest.raises(ClosedError, match=r"Engine\.open"):
+        engine.get_sa(SAId(OUTBOUND.destination, 1))
+
+
+async def test_a_closed_async_engine_says_that_it_is_closed() -> None:
+    engine = AsyncEngine(XfrmDialect(), ScriptedKernel([]))
+    engine.close()
+    with pytest.raises(ClosedError):
+        await engine.dump_sas()
+
+
+def test_importing_pfkeyx_does_not_import_pyroute2() -> None:
+    code = "import sys, pfkeyx; sys.exit('pyroute2' in sys.modules or 'rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_generated_key_is_fresh_and_hidden() -> None:
+    assert Key.generate(36) != Key.generate(36)
+    assert repr(Key.generate(36)) == "Key(36 bytes)"

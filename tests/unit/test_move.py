@@ -1,0 +1,171 @@
+"""The operation that moves, against a kernel that refuses at every step."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pfkeyx import SA, Action, Engine, InvalidRequestError, KernelError, MigrationError, Policy, Replay, SAId
+from pfkeyx.testing import Refusal, ScriptedKernel
+from pfkeyx.xfrm import XfrmDialect
+from tests.unit.samples import INBOUND, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, UPDATE
+
+Script = list[tuple[str, Any]]
+
+OUT, IN, FORWARD = POLICIES
+
+
+def at_new(policy: Policy) -> Policy:
+    (template,) = policy.templates
+    ends = (NEW_LOCAL, REMOTE) if policy is OUT else (REMOTE, NEW_LOCAL)
+    return replace(policy, templates=(replace(template, source=ends[0], destination=ends[1]),))
+
+
+NEW_OUTBOUND = replace(OUTBOUND, source=NEW_LOCAL)
+NEW_INBOUND = replace(INBOUND, id=SAId(NEW_LOCAL, INBOUND.id.spi))
+NEW_SAS = [NEW_OUTBOUND, NEW_INBOUND]
+NEW_POLICIES = [at_new(policy) for policy in POLICIES]
+
+PROBES: Script = [("migrate SA", Refusal(3)), ("probe migrate", Refusal(22))]
+OLD_STATE: Script = [("dump SAs", list(SAS)), ("dump policies", list(POLICIES))]
+NEW_STATE: Script = [("dump SAs", NEW_SAS), ("dump policies", NEW_POLICIES)]
+BRACKET: Script = [("update policy", None), ("migrate SA", None), ("update policy", None)]
+INWARD: Script = [("migrate SA", None), ("update policy", None), ("update policy", None)]
+
+
+def migrate(script: Script) -> tuple[ScriptedKernel, Engine]:
+    kernel = ScriptedKernel(script)
+    return kernel, Engine(XfrmDialect(), kernel)
+
+
+def refused(script: Script, index: int, errno: int = 22) -> Script:
+    operation, _ = script[index]
+    return [*script[:index], (operation, Refusal(errno)), *script[index + 1 :]]
+
+
+def state(sas: list[SA], policies: list[Policy]) -> Script:
+    return [("dump SAs", sas), ("dump policies", policies)]
+
+
+def test_a_move_blocks_moves_and_allows_in_one_datagram_a_direction() -> None:
+    kernel, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + NEW_STATE)
+    report = engine.migrate(UPDATE)
+    done = [(operation, subject) for operation, subject, together in kernel.asked if together]
+    assert done == [
+        ("update policy", replace(OUT, action=Action.BLOCK)),
+        ("migrate SA", OUTBOUND.as_written()),
+        ("update policy", at_new(OUT)),
+        ("migrate SA", INBOUND.as_written()),
+        ("update policy", at_new(IN)),
+        ("update policy", at_new(FORWARD)),
+    ]
+    assert report.sas == ((OUTBOUND, NEW_OUTBOUND), (INBOUND, NEW_INBOUND))
+    assert str(report).endswith("moved 2 SAs and 3 policies")
+
+
+def test_migrate_by_policy_moves_each_direction_through_one_policy() -> None:
+    probes: Script = [("migrate SA", Refusal(22)), ("probe migrate", Refusal(22))]
+    outward: Script = [("update policy", None), ("migrate policy", None), ("update policy", None)]
+    inward: Script = [("migrate policy", None), ("update policy", None), ("update policy", None)]
+    kernel, engine = migrate(probes + OLD_STATE + outward + inward + NEW_STATE)
+    engine.migrate(UPDATE)
+    assert [subject for operation, subject, _ in kernel.asked if operation == "migrate policy"] == [OUT.id, IN.id]
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_refusal_in_the_bracket_restores_the_policy(index: int) -> None:
+    restore: Script = [("update policy", None)]
+    kernel, engine = migrate(PROBES + OLD_STATE + refused(BRACKET, index) + OLD_STATE + restore + OLD_STATE)
+    with pytest.raises(MigrationError) as caught:
+        engine.migrate(UPDATE)
+    assert caught.value.rolled_back
+    assert caught.value.moved == ()
+    assert isinstance(caught.value.__cause__, KernelError)
+    assert kernel.asked[-3][:2] == ("update policy", OUT)
+    assert kernel.is_finished
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_refusal_inbound_moves_the_outbound_sa_back(index: int) -> None:
+    halfway = state([NEW_OUTBOUND, INBOUND], [at_new(OUT), IN, FORWARD])
+    undo_inbound: Script = [("update policy", None), ("update policy", None)]
+    kernel, engine = migrate(
+        PROBES + OLD_STATE + BRACKET + refused(INWARD, index) + halfway + undo_inbound + BRACKET + OLD_STATE
+    )
+    with pytest.raises(MigrationError, match="everything is back") as caught:
+        engine.migrate(UPDATE)
+    assert caught.value.rolled_back
+    assert [subject for operation, subject, together in kernel.asked if operation == "migrate SA" and together] == [
+        OUTBOUND.as_written(),
+        INBOUND.as_written(),
+        NEW_OUTBOUND.as_written(),
+    ]
+    assert kernel.is_finished
+
+
+def test_when_the_undo_is_refused_too_the_error_says_what_is_where() -> None:
+    halfway = state([NEW_OUTBOUND, INBOUND], [at_new(OUT), IN, FORWARD])
+    undo_inbound: Script = [("update policy", None), ("update policy", None)]
+    _, engine = migrate(
+        PROBES + OLD_STATE + BRACKET + refused(INWARD, 0) + halfway + undo_inbound + refused(BRACKET, 1) + halfway
+    )
+    with pytest.raises(MigrationError, match="undoing it: migrate SA") as caught:
+        engine.migrate(UPDATE)
+    assert not caught.value.rolled_back
+    assert caught.value.moved == (OUTBOUND.as_written(), OUT)
+    assert caught.value.not_moved == (INBOUND.as_written(), IN, FORWARD)
+
+
+def test_a_success_that_moved_nothing_is_not_believed() -> None:
+    restore: Script = [("update policy", None)] * 3
+    kernel, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + OLD_STATE + OLD_STATE + restore + OLD_STATE)
+    with pytest.raises(MigrationError, match="is not at the new addresses") as caught:
+        engine.migrate(UPDATE)
+    assert caught.value.rolled_back
+    assert kernel.is_finished
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (replace(NEW_OUTBOUND, reqid=0), "lost something: reqid"),
+        (replace(NEW_OUTBOUND, replay=Replay(0, 0, (0,))), "counters went back"),
+    ],
+)
+def test_a_move_that_lost_something_is_undone(wrong: SA, complaint: str) -> None:
+    after = state([wrong, NEW_INBOUND], NEW_POLICIES)
+    undo = INWARD + BRACKET
+    _, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + after + after + undo + OLD_STATE)
+    with pytest.raises(MigrationError, match=complaint) as caught:
+        engine.migrate(UPDATE)
+    assert caught.value.rolled_back
+
+
+def test_a_plan_that_the_sad_has_outrun_is_refused_before_anything_is_done() -> None:
+    rekeyed = state([replace(OUTBOUND, id=SAId(REMOTE, 0xC0FFEE05)), INBOUND], list(POLICIES))
+    kernel, engine = migrate(PROBES + OLD_STATE + PROBES + rekeyed)
+    plan = engine.plan_migration(UPDATE)
+    with pytest.raises(InvalidRequestError, match="plan again"):
+        engine.migrate(plan)
+    assert kernel.is_finished
+
+
+def test_counters_that_go_on_do_not_outdate_a_plan() -> None:
+    busy = state([replace(OUTBOUND, replay=Replay(99, 0, (0,))), INBOUND], list(POLICIES))
+    after = state([replace(NEW_OUTBOUND, replay=Replay(100, 0, (0,))), NEW_INBOUND], NEW_POLICIES)
+    kernel, engine = migrate(PROBES + OLD_STATE + PROBES + busy + BRACKET + INWARD + after)
+    engine.migrate(engine.plan_migration(UPDATE))
+    assert kernel.is_finished
+
+
+def test_what_has_moved_is_not_moved_again() -> None:
+    kernel, engine = migrate(PROBES + NEW_STATE + NEW_STATE)
+    assert str(engine.migrate(UPDATE)) == "nothing was moved: it had been moved already"
+    assert kernel.is_finished
+
+
+def test_a_move_that_stopped_between_the_steps_is_finished_by_the_same_call() -> None:
+    halfway = state([NEW_OUTBOUND, INBOUND], [at_new(OUT), IN, FORWARD])
+    kernel, engine = migrate(PROBES + halfway + INWARD + NEW_STATE)
+    engine.migrate(UPDATE)
+    assert kernel.is_finished

@@ -1,0 +1,128 @@
+"""The XFRM transport over a socket pair: the other end is played by the test, byte by byte."""
+
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from pfkeyx import KernelError, MalformedReplyError, NotFoundError, NotPermittedError
+from pfkeyx.operation import Batch, ask, run
+from pfkeyx.xfrm import XfrmDialect, XfrmTransport
+from tests.unit.samples import INBOUND, OUTBOUND
+
+DIALECT = XfrmDialect()
+ACK_TLVS = 0x200
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[XfrmTransport, socket.socket]]:
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    transport = XfrmTransport.over(ours)
+    yield transport, kernels
+    transport.close()
+    kernels.close()
+
+
+def sequences(datagram: bytes) -> list[int]:
+    found, offset = [], 0
+    while offset < len(datagram):
+        length, _, _, sequence, _ = struct.unpack_from("=IHHII", datagram, offset)
+        found.append(sequence)
+        offset += (length + 3) & ~3
+    return found
+
+
+def ack(sequence: int, error: int = 0, text: str = "") -> bytes:
+    attribute = struct.pack("=HH", 5 + len(text), 1) + text.encode() + b"\0" if text else b""
+    attribute += bytes(-len(attribute) % 4)
+    body = struct.pack("=iIHHII", -error, 20, 16, 5, sequence, 0) + attribute
+    flags = 0x100 | (ACK_TLVS if text else 0)
+    return struct.pack("=IHHII", 16 + len(body), 2, flags, sequence, 0) + body
+
+
+def test_acknowledgements_are_matched_by_sequence_whatever_their_order(
+    ends: tuple[XfrmTransport, socket.socket],
+) -> None:
+    transport, kernels = ends
+    generator = transport.exchange(Batch((DIALECT.delete_sa(OUTBOUND.id), DIALECT.delete_sa(INBOUND.id))))
+    next(generator)
+    first, second = sequences(kernels.recv(1 << 16))
+    kernels.send(ack(second) + ack(999) + ack(first, 3, "no such state"))
+    with pytest.raises(StopIteration) as stop:
+        next(generator)
+    refusal, success = stop.value.value
+    assert isinstance(refusal, NotFoundError)
+    assert str(refusal) == "delete SA esp 0xc0ffee01 to 203.0.113.1: No such process (no such state)"
+    assert success is None
+
+
+def test_all_requests_of_a_batch_are_sent_before_the_first_answer_is_read(
+    ends: tuple[XfrmTransport, socket.socket],
+) -> None:
+    transport, kernels = ends
+    generator = transport.exchange(Batch((DIALECT.delete_sa(OUTBOUND.id), DIALECT.delete_sa(INBOUND.id))))
+    next(generator)
+    assert len(sequences(kernels.recv(1 << 16))) == 2
+
+
+def test_a_success_with_text_is_a_success(ends: tuple[XfrmTransport, socket.socket]) -> None:
+    transport, kernels = ends
+    generator = transport.exchange(Batch((DIALECT.delete_sa(OUTBOUND.id),)))
+    next(generator)
+    (sequence,) = sequences(kernels.recv(1 << 16))
+    kernels.send(ack(sequence, 0, "Failed to send migration notification"))
+    with pytest.raises(StopIteration) as stop:
+        next(generator)
+    assert stop.value.value == [None]
+
+
+def test_no_permission_says_what_to_do(ends: tuple[XfrmTransport, socket.socket]) -> None:
+    transport, kernels = ends
+    generator = transport.exchange(Batch((DIALECT.flush_sas(),)))
+    next(generator)
+    kernels.send(ack(sequences(kernels.recv(1 << 16))[0], 1))
+    with pytest.raises(StopIteration) as stop:
+        next(generator)
+    (refusal,) = stop.value.value
+    assert isinstance(refusal, NotPermittedError)
+    assert "needs CAP_NET_ADMIN" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("datagram", "complaint"),
+    [
+        (b"\x10\0\0", "3 bytes where a message should begin"),
+        (struct.pack("=IHHII", 15, 2, 0, 1, 0), "claims 15 bytes"),
+        (struct.pack("=IHHII", 4096, 16, 0, 1, 0), "claims 4096 bytes of 16"),
+    ],
+)
+def test_a_truncated_or_oversized_reply_is_malformed(
+    ends: tuple[XfrmTransport, socket.socket], datagram: bytes, complaint: str
+) -> None:
+    transport, kernels = ends
+    kernels.send(datagram)
+    with pytest.raises(MalformedReplyError, match=complaint):
+        run(ask(DIALECT.delete_sa(OUTBOUND.id)), transport)
+
+
+def test_a_reply_that_ends_inside_its_struct_is_malformed(ends: tuple[XfrmTransport, socket.socket]) -> None:
+    transport, kernels = ends
+    generator = transport.exchange(Batch((DIALECT.get_sa(OUTBOUND.id),)))
+    next(generator)
+    (sequence,) = sequences(kernels.recv(1 << 16))
+    kernels.send(struct.pack("=IHHII", 116, 16, 0, sequence, 0) + bytes(100))
+    with pytest.raises(MalformedReplyError, match="usersa_msg"):
+        next(generator)
+
+
+def test_an_answer_that_never_comes_is_reported_as_lost(ends: tuple[XfrmTransport, socket.socket]) -> None:
+    transport, _ = ends
+    generator = transport.exchange(Batch((DIALECT.delete_sa(OUTBOUND.id),)))
+    next(generator)
+    with pytest.raises(StopIteration) as stop:
+        generator.throw(TimeoutError())
+    (refusal,) = stop.value.value
+    assert isinstance(refusal, KernelError)
+    assert "the answer was lost" in str(refusal)
