@@ -1,0 +1,32 @@
+# The two commands of a newcomer are `make demo` and `make test`; each sets up all that it needs.
+# KERNEL=6.1 chooses a kernel of lab/kernels.toml for the demo.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INPUTS := pyproject.toml setup.py build_ffi.py $(wildcard _native/*)
+
+.PHONY: demo test soak lint clean
+
+demo: .venv/ready
+	$(BIN)/python lab/run $(if $(KERNEL),--kernel $(KERNEL)) --rwdir . --env TERM --env COLUMNS -- \
+		$(BIN)/pfkeyx demo --output handover.svg
+
+test: .venv/ready
+	$(BIN)/tox run
+
+# The long forms of the tests that `make test` runs short.
+soak: .venv/ready
+	SOAK=1 $(BIN)/tox run
+
+lint: .venv/ready
+	$(BIN)/tox run -e lint,types
+
+.venv/ready: $(INPUTS) lab/setup
+	$(PYTHON) lab/setup
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .tox build dist *.egg-info pfkeyx/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

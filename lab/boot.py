@@ -1,0 +1,135 @@
+"""Running a job on a kernel of the matrix, booted by virtme-ng over the host's own file system.
+
+The console is not used for the job: a guest's console loses bytes and mixes streams. The job's output goes to
+files in a folder that guest and host share; the host copies them to its own stdout and stderr while the guest
+runs. The job's exit status is a file there too, and a guest that ends without writing it has failed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from lab import LabError, cache, kvm, tools
+from lab.cache import Image
+from lab.job import TIMED_OUT, Job
+from lab.kernels import Kernel
+
+_PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+_POLL_S = 0.05
+_CONSOLE_LINES = 15
+# What every test may rely on being writable, and thrown away with the guest.
+_OVERLAYS = ("/etc", "/home", "/opt", "/srv", "/usr", "/var", "/tmp")
+
+
+def run(kernel: Kernel, job: Job) -> int:
+    """Boot the newest image of `kernel`, run the job in it, return the job's exit status.
+
+    A job that takes longer than its time limit is stopped with its guest, and the status is `TIMED_OUT`.
+    Raises `LabError` when a tool is missing or when the guest ends before the job did.
+    """
+    virtme = tools.find_python_script("virtme-run", "virtme-ng")
+    tools.find("qemu-system-x86_64", "qemu-system-x86")
+    tools.find("busybox", "busybox-static")
+    with cache.image(kernel) as image, tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as name:
+        shared = Path(name)
+        (shared / "script").write_text(_guest_script(kernel, job, shared))
+        command = _virtme_command(virtme, image, job, shared)
+        status = _watch(command, shared, time.monotonic() + job.timeout_s)
+        if status is not None:
+            return status
+        console = (shared / "console").read_text(errors="replace").splitlines()
+    last_words = "\n".join(console[-_CONSOLE_LINES:]) or "(nothing)"
+    raise LabError(
+        f"the guest with kernel {image.release} ended before the command did; its console said:\n{last_words}"
+    )
+
+
+def _virtme_command(virtme: str, image: Image, job: Job, shared: Path) -> list[str]:
+    command = [virtme, "--kimg", str(image.vmlinuz), "--mods", "auto", "--force-9p", "--show-boot-console"]
+    command += ["--name", "lab", "--user", "root", "--cpus", "2", "--memory", "2G"]
+    if not kvm.works(image.vmlinuz, cache.folder()):
+        command.append("--disable-kvm")
+    for path in _OVERLAYS:
+        if Path(path).is_dir():
+            command += ["--overlay-rwdir", path]
+    for folder in (shared, *job.rwdirs):
+        command += ["--rwdir", str(folder)]
+    return [*command, "--script-sh", f"sh {shlex.quote(str(shared / 'script'))}"]
+
+
+def _guest_script(kernel: Kernel, job: Job, shared: Path) -> str:
+    """Return the shell script for the guest: the job in its folder and environment, then its exit status."""
+    environment = [f"{name}={value}" for name, value in job.environment(kernel.name).items()]
+    return (
+        f"cd {shlex.quote(str(shared))} || exit\n"
+        f"(cd {shlex.quote(str(Path.cwd()))} && exec env -i {shlex.join([*environment, *job.command])})"
+        " </dev/null >stdout 2>stderr\n"
+        "echo $? >status.new && mv status.new status\n"
+    )
+
+
+def _watch(command: list[str], shared: Path, deadline: float) -> int | None:
+    """Run virtme until it ends, copying the job's output; None when the job left no exit status."""
+    with ExitStack() as open_files:
+        console = open_files.enter_context((shared / "console").open("wb"))
+        for name in ("stdout", "stderr"):
+            (shared / name).touch()
+        streams = [
+            (open_files.enter_context((shared / "stdout").open("rb")), sys.stdout.buffer),
+            (open_files.enter_context((shared / "stderr").open("rb")), sys.stderr.buffer),
+        ]
+        _adopt_orphans()
+        guest = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            env={**os.environ, "TMPDIR": str(shared)},
+            start_new_session=True,
+        )
+        try:
+            while guest.poll() is None and time.monotonic() < deadline:
+                _copy_new_bytes(streams)
+                time.sleep(_POLL_S)
+            timed_out = guest.returncode is None
+        finally:
+            _end(guest)
+        _copy_new_bytes(streams)
+    if timed_out:
+        print("lab: the time limit is over, the guest is stopped", file=sys.stderr)
+        return TIMED_OUT
+    status = shared / "status"
+    return int(status.read_text()) if status.exists() else None
+
+
+def _copy_new_bytes(streams: Sequence[tuple[BinaryIO, BinaryIO]]) -> None:
+    for source, target in streams:
+        while chunk := source.read(1 << 16):
+            target.write(chunk)
+        target.flush()
+
+
+def _adopt_orphans() -> None:
+    """Have qemu handed to us when virtme dies before it, so that `_end` can wait for its end too."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end(guest: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of virtme and its qemu, which share a process group, and wait for both."""
+    with suppress(ProcessLookupError):
+        os.killpg(guest.pid, signal.SIGKILL)
+    guest.wait()
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-guest.pid, 0)

@@ -1,0 +1,122 @@
+"""The cache of fetched kernels, outside git: a folder for each kernel, a tree for each release of it.
+
+A tree holds what Debian's packages hold, with modules.dep made, and appears under its name complete or not at
+all. Whoever boots a tree holds a shared lock on it; one without is removed when a newer release has arrived.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import LabError, debian, tools
+from lab.kernels import Kernel
+
+FRESH_FOR_SECONDS = 3 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A kernel on disk that can be booted: its release and its vmlinuz, inside a tree with lib/modules."""
+
+    release: str
+    vmlinuz: Path
+
+
+def folder() -> Path:
+    """Return where fetched kernels are kept: $PFKEYX_LAB_CACHE, or pfkeyx/lab in the user's cache folder."""
+    if chosen := os.environ.get("PFKEYX_LAB_CACHE"):
+        return Path(chosen).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "pfkeyx" / "lab"
+
+
+@contextlib.contextmanager
+def image(kernel: Kernel) -> Iterator[Image]:
+    """Provide the newest image of `kernel`, fetched when the cache has none or has not looked for long.
+
+    Without a network the cached one does. The image stays in place while the context is open.
+    """
+    home = folder() / kernel.name
+    home.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as in_use:
+        with _lock(home / "lock", fcntl.LOCK_EX):
+            tree = _newest(kernel, home)
+            in_use.enter_context(_lock(tree, fcntl.LOCK_SH))
+        yield Image(tree.name, _vmlinuz(tree))
+
+
+def _newest(kernel: Kernel, home: Path) -> Path:
+    trees = home / "trees"
+    trees.mkdir(exist_ok=True)
+    cached = sorted((path for path in trees.iterdir() if path.name[0] != "."), key=lambda path: path.stat().st_mtime)
+    looked = home / "looked"
+    if cached and looked.exists() and time.time() - looked.stat().st_mtime < FRESH_FOR_SECONDS:
+        return cached[-1]
+    if not cached:
+        print(f"lab: fetching the newest kernel of Debian {kernel.suites[0]}", file=sys.stderr)
+    try:
+        release, packages = debian.fetch_newest_kernel(kernel.suites, home / "apt", [path.name for path in cached])
+        if packages:
+            _add_tree(trees, release, packages)
+    except LabError as error:
+        if not cached:
+            raise
+        print(f"lab: kernel {cached[-1].name} from the cache is used: {error}", file=sys.stderr)
+        return cached[-1]
+    looked.touch()
+    tree = trees / release
+    _remove_unused([path for path in cached if path != tree])
+    return tree
+
+
+def _add_tree(trees: Path, release: str, packages: list[Path]) -> None:
+    for leftover in trees.glob(".unpacking-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=trees))
+    unfinished.chmod(0o755)
+    debian.unpack(packages, unfinished)
+    if not (unfinished / "lib").exists():
+        (unfinished / "lib").symlink_to("usr/lib")
+    depmod = tools.find("depmod", "kmod")
+    subprocess.run(
+        [depmod, "-a", "-b", str(unfinished), release],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    unfinished.rename(trees / release)
+    for package in packages:
+        package.unlink()
+
+
+def _remove_unused(trees: list[Path]) -> None:
+    for tree in trees:
+        with contextlib.suppress(BlockingIOError), _lock(tree, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(tree)
+
+
+def _vmlinuz(tree: Path) -> Path:
+    for path in (tree / f"boot/vmlinuz-{tree.name}", tree / f"lib/modules/{tree.name}/vmlinuz"):
+        if path.exists():
+            return path
+    raise LabError(f"the packages of kernel {tree.name} hold no vmlinuz: remove {tree} and try again")
+
+
+@contextlib.contextmanager
+def _lock(path: Path, operation: int) -> Iterator[None]:
+    """Hold flock on a folder or a file until the context ends, or the process does."""
+    descriptor = os.open(path, os.O_RDONLY | (0 if path.is_dir() else os.O_CREAT), 0o644)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,29 @@
+"""A command that the lab runs, with the rules that hold wherever it runs: its environment, how it may end."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+FAILED = 125
+TIMED_OUT = 124
+INTERRUPTED = 130
+
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command, the folders that it may write, the environment variables that it keeps, seconds to live."""
+
+    command: tuple[str, ...]
+    rwdirs: tuple[Path, ...] = ()
+    variables: tuple[str, ...] = ()
+    timeout_s: float = 3600.0
+
+    def environment(self, kernel_name: str) -> dict[str, str]:
+        """Return the small environment of the command: the usual variables, the named ones, LAB_KERNEL."""
+        names = (*_KEPT_VARIABLES, *self.variables)
+        kept = {name: os.environ[name] for name in names if name in os.environ}
+        return {**kept, "LAB_KERNEL": kernel_name}

@@ -1,0 +1,78 @@
+"""What every kernel test gets: a network namespace of its own, and the audit of skips; and what it may ask for."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from pfkeyx import Engine, Feature, Method
+from pfkeyx.engine import EngineName
+from tests.kernel.audit import (
+    pytest_configure,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    required_features,
+    requires,
+)
+from tests.kernel.namespace import own_network_namespace
+from tests.kernel.topology import Road
+from tests.kernel.traffic import Traffic, traffic_over
+
+__all__ = [
+    "engine",
+    "engine_name",
+    "family",
+    "method",
+    "own_network_namespace",
+    "pytest_configure",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+    "required_features",
+    "road",
+    "traffic",
+]
+
+
+@pytest.fixture(params=["xfrm", "pfkey"])
+def engine_name(request: pytest.FixtureRequest) -> EngineName:
+    """Each kernel interface in turn."""
+    name: EngineName = request.param
+    return name
+
+
+@pytest.fixture
+def engine(engine_name: EngineName, own_network_namespace: None) -> Iterator[Engine]:  # noqa: ARG001
+    """Open an engine of each kernel interface in turn, in the test's namespace."""
+    with Engine.open(engine_name) as engine:
+        yield engine
+
+
+@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
+def family(request: pytest.FixtureRequest) -> int:
+    """Each IP version in turn."""
+    version: int = request.param
+    return version
+
+
+@pytest.fixture
+def road(family: int, own_network_namespace: None) -> Iterator[Road]:  # noqa: ARG001
+    """Lay a wire between the test's namespace and a gateway's; see `Road`."""
+    with ExitStack() as stack:
+        yield Road(family, stack)
+
+
+@pytest.fixture
+def traffic(road: Road) -> Iterator[Traffic]:
+    """Open sockets at both ends of the tunnel."""
+    with traffic_over(road) as traffic:
+        yield traffic
+
+
+@pytest.fixture(
+    params=[pytest.param(Method.MIGRATE_STATE, marks=requires(Feature.MIGRATE_STATE)), Method.MIGRATE],
+    ids=lambda method: str(method.value),
+)
+def method(request: pytest.FixtureRequest) -> Method:
+    """Each method that the kernel has."""
+    chosen: Method = request.param
+    return chosen

@@ -1,0 +1,154 @@
+"""The lab's matrix, its rules, and the audit of the kernel tests' skips; nothing is booted or fetched."""
+
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import LabError, debian, kernels, kvm
+from lab.cli import main
+from lab.job import Job
+from pfkeyx.features import Feature
+
+pytest_plugins = ["pytester"]
+
+PROJECT = Path(__file__).resolve().parents[2]
+AUDIT = """
+import pytest
+from tests.kernel.audit import (
+    pytest_configure, pytest_make_collect_report, pytest_runtest_makereport, required_features
+)
+from tests.kernel.audit import requires
+
+@pytest.fixture
+def own_network_namespace():
+    pass
+"""
+IMPORTS = "import pytest\nfrom pfkeyx.features import Feature\nfrom tests.kernel.audit import requires\n"
+
+
+def _run_on(kernel: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, test: str) -> dict[str, int]:
+    monkeypatch.setenv("LAB_KERNEL", kernel)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.syspath_prepend(PROJECT)
+    pytester.makeconftest(AUDIT)
+    pytester.makepyfile(IMPORTS + test)
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider").parseoutcomes()
+
+
+REQUIRING = "@requires(Feature.MIGRATE_STATE)\ndef test_it(): assert True\n"
+
+
+def test_a_test_is_skipped_where_the_matrix_says_that_its_feature_lacks(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _run_on("6.1", pytester, monkeypatch, REQUIRING) == {"skipped": 1}
+
+
+def test_a_test_runs_where_the_kernel_must_have_its_feature(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _run_on("7", pytester, monkeypatch, REQUIRING) == {"passed": 1}
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "def test_it(): pytest.skip('no reason that counts')\n",
+        "def test_it(): pytest.skip('migrate is missing, it seems')\n",
+        "@pytest.mark.skip\ndef test_it(): pass\n",
+        "@pytest.mark.skipif(True, reason='xfrm')\ndef test_it(): pass\n",
+        "@pytest.fixture\ndef thing(): pytest.skip('nothing')\ndef test_it(thing): pass\n",
+        "@pytest.mark.xfail\ndef test_it(): assert False\n",
+    ],
+)
+def test_a_skip_for_a_feature_that_the_kernel_must_have_is_a_failure(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, test: str
+) -> None:
+    outcomes = _run_on("6.1", pytester, monkeypatch, test)
+    assert "skipped" not in outcomes
+    assert "xfailed" not in outcomes
+    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) == 1
+
+
+def test_skipping_a_whole_module_is_a_failure(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "pytest.importorskip('a_module_that_is_not_there')\ndef test_it(): pass\n"
+    assert _run_on("6.1", pytester, monkeypatch, module) == {"errors": 1}
+
+
+def test_what_the_matrix_calls_lacking_are_features() -> None:
+    known = {feature.value for feature in Feature}
+    matrix = kernels.load()
+    assert matrix.default in matrix.kernels
+    for kernel in matrix.kernels.values():
+        assert kernel.lacks <= known
+        assert kernel.suites
+
+
+def test_every_kernel_of_the_matrix_has_a_test_environment() -> None:
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(PROJECT / "tox.ini")
+    environments = set(tox["tox"]["env_list"].split())
+    assert {f"kernel-{name}" for name in kernels.load().kernels} <= environments
+
+
+def test_an_unknown_kernel_is_refused_with_the_names_of_the_known_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--kernel", "2.4", "--", "true"]) == 125
+    assert capsys.readouterr().err == ("lab: there is no kernel '2.4' in kernels.toml: choose one of 6.1, 6.12, 7\n")
+
+
+def test_a_missing_tool_ends_in_one_sentence_that_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lab.tools.shutil.which", lambda *_args, **_keywords: None)
+    monkeypatch.setenv("PFKEYX_LAB_CACHE", str(tmp_path))
+    assert main(["--kernel", "6.1", "--", "true"]) == 125
+    assert capsys.readouterr().err == "lab: virtme-run is missing: install the Python package virtme-ng\n"
+
+
+def test_a_failed_download_ends_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PFKEYX_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        debian,
+        "fetch_newest_kernel",
+        lambda *_: (_ for _ in ()).throw(LabError("the lists could not be fetched")),
+    )
+    assert main(["--fetch", "6.1"]) == 125
+    assert capsys.readouterr().err.splitlines()[-1] == "lab: the lists could not be fetched"
+
+
+def test_only_asked_for_variables_reach_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "x")
+    monkeypatch.setenv("WANTED", "y")
+    environment = Job(("true",), variables=("WANTED", "UNSET")).environment("6.1")
+    assert environment["WANTED"] == "y"
+    assert environment["LAB_KERNEL"] == "6.1"
+    assert environment.keys() <= {"PATH", "HOME", "LANG", "VIRTUAL_ENV", "WANTED", "LAB_KERNEL"}
+
+
+def test_the_answer_about_kvm_is_asked_again_after_the_host_booted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot_id = tmp_path / "boot_id"
+    device = tmp_path / "kvm-device"
+    device.touch()
+    answers = iter([True, False])
+    monkeypatch.setattr(kvm, "_BOOT_ID", boot_id)
+    monkeypatch.setattr(kvm, "_DEVICE", str(device))
+    monkeypatch.setattr(kvm, "_panics_under", lambda *_: next(answers))
+    boot_id.write_text("first\n")
+    assert [kvm.works(tmp_path, tmp_path), kvm.works(tmp_path, tmp_path)] == [True, True]
+    boot_id.write_text("second\n")
+    assert [kvm.works(tmp_path, tmp_path), kvm.works(tmp_path, tmp_path)] == [False, False]
+
+
+def test_the_command_is_executable_and_lists_the_matrix() -> None:
+    done = subprocess.run([sys.executable, PROJECT / "lab/run", "--list"], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == len(kernels.load().kernels)
+    assert (PROJECT / "lab/run").stat().st_mode & 0o111
