@@ -1,0 +1,534 @@
+"""PF_KEY messages: values to bytes and back, what is refused, and bytes that make no sense."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pfkeyx import algorithms
+from pfkeyx.algorithms import (
+    AES_CBC,
+    AES_CMAC,
+    AES_CTR,
+    AES_GCM,
+    HMAC_SHA1,
+    HMAC_SHA256,
+    NULL,
+    Algorithm,
+    Kind,
+)
+from pfkeyx.errors import InvalidRequestError, MalformedReplyError, UnsupportedError
+from pfkeyx.model import (
+    SA,
+    Action,
+    Attribute,
+    Authentication,
+    Direction,
+    Encryption,
+    IPAddress,
+    Key,
+    Lifetime,
+    Limit,
+    Mark,
+    Mode,
+    Policy,
+    Port,
+    Prefix,
+    Protocol,
+    SAFlag,
+    SAId,
+    SAState,
+    Selector,
+    Template,
+    UdpEncap,
+    Usage,
+    any_selector,
+    make_prefix,
+    prefix_address,
+)
+from pfkeyx.native import ffi, lib
+from pfkeyx.pfkey import PfkeyDialect, codec, messages
+from pfkeyx.pfkey.messages import (
+    AddressExtension,
+    LifetimeExtension,
+    Message,
+    PolicyExtension,
+    SA2Extension,
+    SAExtension,
+)
+
+PFKEY = PfkeyDialect()
+A, B = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+A6, B6 = ip_address("2001:db8::1"), ip_address("2001:db8::2")
+SA_ = SA(
+    SAId(B, 0x1000),
+    A,
+    reqid=7,
+    encryption=Encryption(AES_CBC, Key(bytes(range(16)))),
+    authentication=Authentication(HMAC_SHA1, Key(bytes(range(20)))),
+)
+ANY4 = ip_network("0.0.0.0/0")
+SELECTOR = Selector(ip_network("10.1.0.0/16"), ip_network("10.2.0.0/16"))
+TEMPLATE = Template(source=A, destination=B, reqid=7)
+POLICY = Policy(SELECTOR, Direction.OUT, (TEMPLATE,))
+
+
+def sent(request: Any) -> bytes:
+    message = request.wire.message
+    return bytes(ffi.buffer(message.data, message.size))
+
+
+def sent_and_read(request: Any) -> Message:
+    return messages.read(sent(request))
+
+
+def message(message_type: int, satype: int, extensions: dict[int, Any]) -> Message:
+    built = messages.build(message_type, satype, extensions)
+    return messages.read(bytes(ffi.buffer(built.data, built.size)))
+
+
+# ---- values that PF_KEY can express ----
+
+u16 = st.integers(0, 0xFFFF)
+u32 = st.integers(0, 0xFFFFFFFF)
+versions = st.sampled_from((4, 6))
+
+
+def addresses(version: int) -> st.SearchStrategy[IPAddress]:
+    return st.ip_addresses(v=4) if version == 4 else st.ip_addresses(v=6)
+
+
+@st.composite
+def prefixes(draw: st.DrawFn, version: int) -> Prefix:
+    return make_prefix(draw(addresses(version)), draw(st.integers(0, 32 if version == 4 else 128)))
+
+
+def limits() -> st.SearchStrategy[Limit]:
+    number = st.none() | st.integers(1, 0xFFFFFFFFFFFFFFFE)
+    return st.builds(Limit, number, st.none() | st.integers(1, 0xFFFFFFFF), number, number)
+
+
+lifetimes = st.builds(Lifetime, limits(), limits())
+
+
+def keys(algorithm: Algorithm) -> st.SearchStrategy[Key]:
+    sizes = [size for size in range(73) if 8 * size - algorithm.salt_bits in algorithm.key_bits]
+    return st.sampled_from(sizes).flatmap(lambda size: st.binary(min_size=size, max_size=size)).map(Key)
+
+
+def expressible(kind: Kind) -> list[Algorithm]:
+    return [row for row in algorithms.ALGORITHMS if row.kind is kind and row.pfkey_number is not None]
+
+
+@st.composite
+def sas(draw: st.DrawFn) -> SA:
+    version = draw(versions)
+    source = draw(addresses(version))
+    cipher = draw(st.sampled_from(expressible(Kind.ENCRYPTION)))
+    mac = draw(st.sampled_from(expressible(Kind.AUTHENTICATION)))
+    # A prefix that begins at the SA's own source cannot be shown.
+    proxied = draw(st.none() | prefixes(version).filter(lambda prefix: prefix_address(prefix) != source))
+    selector = Selector(proxied, any_selector(version).destination) if proxied is not None else None
+    return SA(
+        SAId(draw(addresses(version)), draw(st.integers(1, 0xFFFFFFFF))),
+        source,
+        mode=draw(st.sampled_from((Mode.TRANSPORT, Mode.TUNNEL, Mode.BEET))),
+        reqid=draw(u32),
+        encryption=Encryption(cipher, draw(keys(cipher))),
+        authentication=draw(st.none() | keys(mac).map(lambda key: Authentication(mac, key, mac.pfkey_icv_bits))),
+        encap=draw(st.none() | st.builds(UdpEncap, u16, u16)),
+        selector=None if selector == any_selector(version) else selector,
+        lifetime=draw(lifetimes),
+        replay_window=draw(st.integers(0, 32)),
+        flags=SAFlag(draw(st.integers(0, 7))),
+    )
+
+
+def templates(direction: Direction) -> st.SearchStrategy[Template]:
+    reqids = st.integers(0, 0x3FFF)
+    protocols = st.sampled_from((Protocol.ESP, Protocol.AH, Protocol.IPCOMP))
+    pairs = versions.flatmap(lambda version: st.tuples(addresses(version), addresses(version)))
+    tunnels = st.builds(
+        lambda pair, reqid, protocol: Template(protocol, Mode.TUNNEL, pair[0], pair[1], reqid),
+        pairs,
+        reqids,
+        protocols,
+    )
+    transports = st.builds(lambda reqid, protocol: Template(protocol, Mode.TRANSPORT, reqid=reqid), reqids, protocols)
+    optional = (transports if direction is Direction.OUT else tunnels | transports).map(
+        lambda template: replace(template, reqid=0, optional=True)
+    )
+    return tunnels | transports | optional
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    version = draw(versions)
+    direction = draw(st.sampled_from((Direction.IN, Direction.OUT, Direction.FORWARD)))
+    action = draw(st.sampled_from(Action))
+    wanted = draw(st.lists(templates(direction), max_size=6)) if action is Action.ALLOW else []
+    ports = st.none() | st.integers(1, 0xFFFF).map(Port)
+    return Policy(
+        Selector(
+            draw(prefixes(version)),
+            draw(prefixes(version)),
+            draw(st.integers(0, 254)),
+            draw(ports),
+            draw(ports),
+        ),
+        direction,
+        tuple(wanted),
+        action,
+        priority=draw(u32),
+        lifetime=draw(lifetimes),
+    )
+
+
+@settings(deadline=None)
+@given(sas())
+def test_an_sa_is_read_as_it_was_written(sa: SA) -> None:
+    assert codec.decode_sa(sent_and_read(PFKEY.add_sa(sa))).as_written() == sa
+
+
+@settings(deadline=None)
+@given(policies())
+def test_a_policy_is_read_as_it_was_written(policy: Policy) -> None:
+    assert codec.decode_policy(sent_and_read(PFKEY.add_policy(policy))).as_written() == policy
+
+
+def test_an_ah_sa_is_read_as_it_was_written() -> None:
+    sa = SA(SAId(B6, 9, Protocol.AH), A6, authentication=SA_.authentication)
+    assert codec.decode_sa(sent_and_read(PFKEY.add_sa(sa))).as_written() == sa
+
+
+def test_null_encryption_is_sent_with_an_empty_key() -> None:
+    sa = replace(SA_, encryption=Encryption(NULL, Key(b"")))
+    assert sent_and_read(PFKEY.add_sa(sa)).extensions[lib.SADB_EXT_KEY_ENCRYPT] == Key(b"")
+
+
+def test_lifetimes_travel_as_a_pair_or_not_at_all() -> None:
+    pair = {lib.SADB_EXT_LIFETIME_HARD, lib.SADB_EXT_LIFETIME_SOFT}
+    limited = replace(SA_, lifetime=Lifetime(soft=Limit(seconds=10)))
+    assert not pair & sent_and_read(PFKEY.add_sa(SA_)).extensions.keys()
+    assert pair <= sent_and_read(PFKEY.add_sa(limited)).extensions.keys()
+
+
+@pytest.mark.parametrize(("direction", "number"), [(Direction.IN, 1), (Direction.OUT, 2), (Direction.FORWARD, 3)])
+def test_directions_have_the_numbers_of_ipsec_h(direction: Direction, number: int) -> None:
+    request = PFKEY.delete_policy(replace(POLICY, direction=direction).id)
+    assert sent_and_read(request).need(lib.SADB_X_EXT_POLICY, PolicyExtension).direction == number
+
+
+def test_any_protocol_is_255_in_the_extension_that_linux_reads() -> None:
+    read = sent_and_read(PFKEY.add_policy(POLICY))
+    assert read.need(lib.SADB_EXT_ADDRESS_DST, AddressExtension).protocol == 255
+
+
+@pytest.mark.parametrize(
+    ("policy", "policy_type"),
+    [
+        (replace(POLICY, templates=(), action=Action.BLOCK), lib.IPSEC_POLICY_DISCARD),
+        (replace(POLICY, templates=()), lib.IPSEC_POLICY_NONE),
+        (POLICY, lib.IPSEC_POLICY_IPSEC),
+    ],
+)
+def test_a_policy_type_says_action_and_whether_there_are_templates(policy: Policy, policy_type: int) -> None:
+    extension = sent_and_read(PFKEY.add_policy(policy)).need(lib.SADB_X_EXT_POLICY, PolicyExtension)
+    assert extension.type == policy_type
+
+
+@pytest.mark.parametrize(
+    ("template", "level"),
+    [
+        (TEMPLATE, lib.IPSEC_LEVEL_UNIQUE),
+        (replace(TEMPLATE, reqid=0), lib.IPSEC_LEVEL_REQUIRE),
+        (replace(TEMPLATE, reqid=0, optional=True), lib.IPSEC_LEVEL_USE),
+    ],
+)
+def test_a_level_says_reqid_and_whether_the_template_is_optional(template: Template, level: int) -> None:
+    policy = Policy(SELECTOR, Direction.IN, (template,))
+    extension = sent_and_read(PFKEY.add_policy(policy)).need(lib.SADB_X_EXT_POLICY, PolicyExtension)
+    assert extension.requests[0].level == level
+
+
+# ---- what kernels show that we do not write ----
+
+HOSTS = {
+    lib.SADB_EXT_ADDRESS_SRC: AddressExtension(A, 32),
+    lib.SADB_EXT_ADDRESS_DST: AddressExtension(B, 32),
+}
+
+
+def shown_sa(fixed: SAExtension, extensions: dict[int, Any] | None = None, satype: int = 3) -> SA:
+    return codec.decode_sa(message(lib.SADB_GET, satype, {lib.SADB_EXT_SA: fixed} | HOSTS | (extensions or {})))
+
+
+def test_state_and_usage_are_read() -> None:
+    current = {lib.SADB_EXT_LIFETIME_CURRENT: LifetimeExtension(3, 300, 1000, 0)}
+    sa = shown_sa(SAExtension(5, state=lib.SADB_SASTATE_DYING), current)
+    assert (sa.state, sa.usage, sa.replay) == (SAState.DYING, Usage(300, 3, 1000, 0), None)
+
+
+def test_without_sa2_an_sa_is_in_transport_mode() -> None:
+    assert shown_sa(SAExtension(5)).mode is Mode.TRANSPORT
+
+
+def test_a_proxy_of_everything_is_no_selector() -> None:
+    proxy = {lib.SADB_EXT_ADDRESS_PROXY: AddressExtension(ip_address("0.0.0.0"), 0, lib.IPSEC_PROTO_ANY)}
+    assert shown_sa(SAExtension(5, state=1), proxy).selector is None
+
+
+def test_a_proxy_is_the_selectors_source() -> None:
+    proxy = {lib.SADB_EXT_ADDRESS_PROXY: AddressExtension(ip_address("10.1.0.0"), 16, 6, 80)}
+    assert shown_sa(SAExtension(5, state=1), proxy).selector == Selector(
+        ip_network("10.1.0.0/16"), ip_network("0.0.0.0/0"), 6, Port(80)
+    )
+
+
+def test_a_proxy_that_only_the_other_ip_version_can_have_is_no_selector() -> None:
+    # The first bytes of 2001:db8::/64, as Linux shows them of an SA between IPv4 addresses.
+    proxy = bytearray(sent(PFKEY.add_sa(replace(SA_, selector=Selector(ip_network("32.1.13.184/32"), ANY4)))))
+    start = proxy.index(ip_address("32.1.13.184").packed) - 12
+    assert proxy[start + 5] == 32
+    proxy[start + 5] = 64
+    assert codec.decode_sa(messages.read(bytes(proxy))).selector is None
+
+
+def test_a_mature_sa_without_proxy_selects_its_own_source() -> None:
+    selector = Selector(ip_network(f"{A}/32"), ip_network("0.0.0.0/0"))
+    assert shown_sa(SAExtension(5, state=1)).selector == selector
+
+
+def test_a_larval_sa_without_proxy_has_no_selector() -> None:
+    assert shown_sa(SAExtension(5, state=0)).selector is None
+
+
+def test_a_combined_mode_sa_shows_neither_algorithm_nor_key() -> None:
+    sa = shown_sa(SAExtension(5))
+    assert (sa.encryption, sa.authentication) == (None, None)
+
+
+def test_an_algorithm_without_a_number_is_shown_by_its_key() -> None:
+    sa = shown_sa(SAExtension(5), {lib.SADB_EXT_KEY_AUTH: Key(bytes(16))})
+    assert sa.authentication is not None
+    assert (sa.authentication.algorithm.name, sa.authentication.key) == ("pfkey-0", Key(bytes(16)))
+
+
+def test_ipcomp_has_no_cipher_of_the_same_number() -> None:
+    assert shown_sa(SAExtension(5, encrypt=2), satype=lib.SADB_X_SATYPE_IPCOMP).encryption is None
+
+
+def test_a_policy_of_a_single_socket_keeps_its_direction() -> None:
+    policy = codec.decode_policy(
+        message(lib.SADB_X_SPDDUMP, 0, HOSTS | {lib.SADB_X_EXT_POLICY: PolicyExtension(2, 5, id=12)})
+    )
+    assert (policy.direction, policy.index) == (4, 12)
+
+
+def test_an_unknown_extension_is_kept_as_bytes() -> None:
+    extension = bytes([2, 0, 77, 0]) + b"mysterious!!"
+    read = messages.read(sent(PFKEY.flush_sas()) + extension)
+    assert read.extensions == {77: extension}
+    assert "myst" not in repr(read)
+
+
+def test_host_bits_of_a_prefix_are_kept() -> None:
+    policy = replace(POLICY, selector=replace(SELECTOR, source=ip_interface("10.1.2.3/16")))
+    assert codec.decode_policy(sent_and_read(PFKEY.add_policy(policy))).selector == policy.selector
+
+
+def test_no_repr_shows_a_key() -> None:
+    secret = Key(b"an open secret!!")
+    request = PFKEY.add_sa(replace(SA_, encryption=Encryption(AES_CBC, secret)))
+    shown = repr(request) + repr(request.wire) + repr(sent_and_read(request))
+    assert "secret" not in shown
+    assert secret.reveal().hex() not in shown
+
+
+# ---- bytes that make no sense ----
+
+
+def test_a_message_shorter_than_its_base_header_is_malformed() -> None:
+    with pytest.raises(MalformedReplyError, match="15 bytes are no PF_KEY message"):
+        messages.read(bytes(15))
+
+
+def test_a_truncated_extension_is_malformed() -> None:
+    whole = sent(PFKEY.get_sa(SA_.id))
+    header = bytearray(whole[:-8])
+    header[4] -= 1
+    with pytest.raises(MalformedReplyError, match="goes beyond the end"):
+        messages.read(bytes(header))
+
+
+def test_an_extension_that_is_too_short_is_malformed_and_named() -> None:
+    short = bytes([1, 0, lib.SADB_EXT_SA, 0]) + bytes(4)
+    with pytest.raises(MalformedReplyError, match="SADB_EXT_SA of 8 bytes"):
+        messages.read(sent(PFKEY.flush_sas()) + short)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_whatever_arrives_is_read_or_malformed(tail: bytes) -> None:
+    try:
+        read = messages.read(sent(PFKEY.flush_sas()) + tail)
+        codec.decode_sa(read)
+    except MalformedReplyError:
+        pass
+
+
+@pytest.mark.parametrize("missing", [lib.SADB_EXT_SA, lib.SADB_EXT_ADDRESS_SRC, lib.SADB_EXT_ADDRESS_DST])
+def test_an_sa_without_what_every_sa_has_is_malformed(missing: int) -> None:
+    extensions = {lib.SADB_EXT_SA: SAExtension(5)} | HOSTS
+    del extensions[missing]
+    with pytest.raises(MalformedReplyError, match="came without SADB_EXT"):
+        codec.decode_sa(message(lib.SADB_GET, 3, extensions))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "extensions", "satype"),
+    [
+        (SAExtension(5, state=9), {}, 3),
+        (SAExtension(5), {lib.SADB_X_EXT_SA2: SA2Extension(77, 0)}, 3),
+        (SAExtension(5), {}, 200),
+    ],
+)
+def test_an_sa_of_unknown_state_mode_or_type_is_malformed(
+    fixed: SAExtension, extensions: dict[int, Any], satype: int
+) -> None:
+    with pytest.raises(MalformedReplyError, match="no such value in an SA"):
+        shown_sa(fixed, extensions, satype)
+
+
+# ---- what PF_KEY cannot express ----
+
+
+@pytest.mark.parametrize(
+    ("field", "sa"),
+    [
+        ("mark", replace(SA_, id=replace(SA_.id, mark=Mark(1)))),
+        ("protocol", replace(SA_, id=SAId(B, 5, Protocol.IPCOMP), encryption=None)),
+        ("protocol", replace(SA_, id=SAId(B, 5, Protocol(43)), encryption=None)),
+        (
+            "encryption.algorithm",
+            replace(SA_, encryption=Encryption(AES_GCM, Key(bytes(20))), authentication=None),
+        ),
+        (
+            "encryption.algorithm",
+            replace(SA_, encryption=Encryption(replace(AES_CTR, pfkey_number=None), Key(bytes(20)))),
+        ),
+        ("authentication.algorithm", replace(SA_, authentication=Authentication(AES_CMAC, Key(bytes(16))))),
+        ("authentication.icv_bits", replace(SA_, authentication=Authentication(HMAC_SHA256, Key(bytes(32))))),
+        (
+            "authentication.icv_bits",
+            replace(SA_, authentication=Authentication(HMAC_SHA1, Key(bytes(20)), 160)),
+        ),
+        ("esn", replace(SA_, flags=SAFlag.ESN)),
+        ("flags", replace(SA_, flags=SAFlag.ICMP | SAFlag.NO_ECN)),
+        ("replay_window", replace(SA_, replay_window=33)),
+        ("if_id", replace(SA_, if_id=1)),
+        ("other", replace(SA_, other=(Attribute(29, b"\1"),))),
+        ("mode", replace(SA_, mode=Mode(2))),
+        ("lifetime", replace(SA_, lifetime=Lifetime(hard=Limit(packets=1 << 32)))),
+        ("selector", replace(SA_, selector=SELECTOR)),
+        ("selector", replace(SA_, selector=any_selector(6))),
+        ("selector", replace(SA_, selector=Selector(ANY4, ANY4, protocol=6))),
+        ("selector", replace(SA_, selector=Selector(make_prefix(A, 24), ANY4))),
+    ],
+)
+def test_what_an_sa_cannot_have_is_refused(field: str, sa: SA) -> None:
+    for write in (PFKEY.add_sa, PFKEY.update_sa):
+        with pytest.raises(UnsupportedError, match="xfrm engine") as caught:
+            write(sa)
+        assert caught.value.feature == field
+
+
+def test_the_refusal_of_sha_256_says_why() -> None:
+    sa = replace(SA_, authentication=Authentication(HMAC_SHA256, Key(bytes(32))))
+    with pytest.raises(UnsupportedError, match=r"96 bits.*128 of RFC 4868"):
+        PFKEY.add_sa(sa)
+
+
+@pytest.mark.parametrize(
+    ("field", "policy"),
+    [
+        ("mark", replace(POLICY, mark=Mark(1))),
+        ("if_id", replace(POLICY, if_id=1)),
+        ("type", replace(POLICY, type=1)),
+        ("direction", replace(POLICY, direction=Direction(4))),
+        ("selector.interface_index", replace(POLICY, selector=replace(SELECTOR, interface_index=2))),
+        ("selector.user", replace(POLICY, selector=replace(SELECTOR, user=1000))),
+        ("selector.protocol", replace(POLICY, selector=replace(SELECTOR, protocol=255))),
+        ("selector.source_port", replace(POLICY, selector=replace(SELECTOR, source_port=Port(0)))),
+        (
+            "selector.destination_port",
+            replace(POLICY, selector=replace(SELECTOR, destination_port=Port(8, 0xFFF8))),
+        ),
+    ],
+)
+def test_what_a_policy_cannot_be_looked_up_by_is_refused(field: str, policy: Policy) -> None:
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: PFKEY.add_policy(policy),
+        lambda: PFKEY.update_policy(policy),
+        lambda: PFKEY.delete_policy(policy.id),
+    )
+    for call in calls:
+        with pytest.raises(UnsupportedError, match="xfrm engine") as caught:
+            call()
+        assert caught.value.feature == field
+
+
+@pytest.mark.parametrize(
+    ("field", "policy"),
+    [
+        ("flags", replace(POLICY, flags=1)),
+        ("share", replace(POLICY, share=1)),
+        ("other", replace(POLICY, other=(Attribute(29, b"\1"),))),
+        ("lifetime", replace(POLICY, lifetime=Lifetime(soft=Limit(packets=1 << 32)))),
+        ("templates", replace(POLICY, action=Action.BLOCK)),
+    ],
+)
+def test_what_a_policy_cannot_have_is_refused(field: str, policy: Policy) -> None:
+    with pytest.raises(UnsupportedError, match="xfrm engine") as caught:
+        PFKEY.add_policy(policy)
+    assert caught.value.feature == field
+
+
+@pytest.mark.parametrize(
+    ("field", "template"),
+    [
+        ("template.protocol", replace(TEMPLATE, protocol=Protocol(43))),
+        ("template.mode", replace(TEMPLATE, mode=Mode.BEET)),
+        ("template.source", replace(TEMPLATE, mode=Mode.TRANSPORT)),
+        ("template.reqid", replace(TEMPLATE, reqid=0x4000)),
+        ("template.reqid", Template(mode=Mode.TRANSPORT, reqid=1, optional=True)),
+        ("template.spi", replace(TEMPLATE, spi=5)),
+        ("template.share", replace(TEMPLATE, share=1)),
+        ("template.algorithm_masks", replace(TEMPLATE, algorithm_masks=(1, 1, 1))),
+        ("template.optional", replace(TEMPLATE, reqid=0, optional=True)),
+    ],
+)
+def test_what_a_template_cannot_have_is_refused(field: str, template: Template) -> None:
+    with pytest.raises(UnsupportedError, match="xfrm engine") as caught:
+        PFKEY.add_policy(replace(POLICY, templates=(TEMPLATE, template)))
+    assert caught.value.feature == field
+
+
+def test_an_sa_with_a_mark_can_be_neither_read_nor_deleted() -> None:
+    for look_up in (PFKEY.get_sa, PFKEY.delete_sa):
+        with pytest.raises(UnsupportedError, match="mark"):
+            look_up(replace(SA_.id, mark=Mark(1)))
+
+
+def test_no_spi_is_asked_for_in_a_mode_without_a_number() -> None:
+    with pytest.raises(UnsupportedError, match="mode"):
+        PFKEY.get_spi(A, B, Protocol.ESP, Mode(2), 0, 0x100, 0x200)
+
+
+def test_a_number_beyond_its_field_is_an_invalid_request() -> None:
+    with pytest.raises(InvalidRequestError, match=r"add SA .* does not fit"):
+        PFKEY.add_sa(replace(SA_, encap=UdpEncap(70000, 4500)))
