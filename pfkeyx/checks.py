@@ -12,8 +12,10 @@ def check_sa(operation: str, sa: SA) -> None:
     """Raise `InvalidRequestError` for an SA that no kernel could take as it is meant."""
     check_sa_id(operation, sa.id)
     check_pair(operation, sa.source, sa.destination)
-    if not 0 <= sa.reqid <= 0xFFFFFFFF:
-        raise InvalidRequestError(f"{operation} {sa}: reqid {sa.reqid} does not fit 32 bits")
+    _check_bits(operation, sa, 32, reqid=sa.reqid, if_id=sa.if_id)
+    if sa.encap is not None:
+        ports = {"source port": sa.encap.source_port, "destination port": sa.encap.destination_port}
+        _check_bits(operation, sa, 16, **ports)
     if not 0 <= sa.replay_window <= 4096:
         raise InvalidRequestError(f"{operation} {sa}: replay window {sa.replay_window} is not between 0 and 4096")
     if sa.id.protocol is Protocol.ESP and sa.encryption is None:
@@ -74,12 +76,18 @@ def check_policy(operation: str, policy: Policy) -> None:
     if len(policy.templates) > 6:  # XFRM_MAX_DEPTH
         raise InvalidRequestError(f"{operation} {policy}: {len(policy.templates)} templates; the kernel takes 6")
     _check_lifetime(operation, policy, policy.lifetime)
+    _check_bits(operation, policy, 32, priority=policy.priority, if_id=policy.if_id)
+    _check_bits(operation, policy, 8, protocol=selector.protocol)
+    for name, port in (("source port", selector.source_port), ("destination port", selector.destination_port)):
+        if port is not None:
+            _check_bits(operation, policy, 16, **{name: port.value, f"{name} mask": port.mask})
     for template in policy.templates:
         if (template.source is None) != (template.destination is None):
             raise InvalidRequestError(f"{operation} {policy}: a template has both addresses or none")
         if template.source is not None and template.destination is not None:
             check_pair(f"{operation} {policy}", template.source, template.destination)
-        elif template.mode is Mode.TUNNEL:
+        _check_bits(f"{operation} {policy}", "template", 32, reqid=template.reqid, spi=template.spi)
+        if template.source is None and template.mode is Mode.TUNNEL:
             raise InvalidRequestError(f"{operation} {policy}: a tunnel template needs source and destination")
 
 
@@ -109,6 +117,12 @@ def _check_key(operation: str, sa: SA, algorithm: Algorithm, bits: int) -> None:
     raise InvalidRequestError(
         f"{operation} {sa}: {algorithm} takes a key of {sizes or 'unknown'} bytes{salt}; this one has {bits // 8}"
     )
+
+
+def _check_bits(operation: str, subject: object, bits: int, **values: int) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1 << bits:
+            raise InvalidRequestError(f"{operation} {subject}: {name} {value} does not fit {bits} bits")
 
 
 def _check_lifetime(operation: str, subject: object, lifetime: Lifetime) -> None:

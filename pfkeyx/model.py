@@ -404,7 +404,7 @@ class Policy:
         return replace(self, index=0, usage=None)
 
     def __str__(self) -> str:
-        return f"policy {self.id}"
+        return str(self.id)
 
 
 @dataclass(frozen=True, slots=True)

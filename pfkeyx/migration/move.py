@@ -104,8 +104,8 @@ def _policy_moves(steps: Sequence[Step]) -> Iterator[PolicyMove]:
 def _differences(steps: Sequence[Step], before: Snapshot, after: Snapshot) -> Iterator[str]:
     """Say, of each object, in what it differs from what was planned: a success is believed only when read back."""
     for move in _sa_moves(steps):
-        old, new = before.sa(move.before.id), after.sa(move.after.id)
-        if old is None or new is None or not _has_moved(new, move):
+        old, new = before.sa(move.before.id), _moved(after, move)
+        if old is None or new is None:
             yield f"the kernel reported success, but {move.before} is not at the new addresses"
         elif new.as_written() != move.after:
             yield f"the kernel moved {move.before} and lost something: {_differing(move.after, new.as_written())}"
@@ -114,14 +114,18 @@ def _differences(steps: Sequence[Step], before: Snapshot, after: Snapshot) -> It
     for policy_move in _policy_moves(steps):
         policy = after.policy(policy_move.after.id)
         if policy is None or policy.as_written() != policy_move.after:
-            yield f"{policy_move.before} is not as it was written"
+            yield f"{policy_move} is not as it was written"
 
 
-def _has_moved(sa: SA, move: SAMove) -> bool:
+def _moved(now: Snapshot, move: SAMove) -> SA | None:
+    """Return the SA at its new place, None when it is not there."""
     old, new = move.before, move.after
-    if (old.source, old.destination) == (new.source, new.destination):
-        return sa.encap == new.encap
-    return (sa.source, sa.destination) == (new.source, new.destination)
+    if old.id != new.id and now.sa(old.id) is not None:
+        return None  # whatever is at the new place is another's
+    sa = now.sa(new.id)
+    if sa is None or (sa.source, sa.destination) != (new.source, new.destination):
+        return None
+    return sa if (old.source, old.destination) != (new.source, new.destination) or sa.encap == new.encap else None
 
 
 def _differing(planned: SA, found: SA) -> str:
@@ -138,7 +142,7 @@ def _roll_back(dialect: MigratingDialect, begun: Sequence[Step], reason: str) ->
     """Undo the begun steps, last first, by what the kernel holds now, and return the error that says what is where."""
     now = yield from _snapshot(dialect)
     for step in reversed(begun):
-        moved = [move for move in step.sas if (sa := now.sa(move.after.id)) and _has_moved(sa, move)]
+        moved = [move for move in step.sas if _moved(now, move) is not None]
         try:
             yield step_batch(dialect, step.reversed(moved))
         except PfkeyxError as error:
@@ -147,7 +151,7 @@ def _roll_back(dialect: MigratingDialect, begun: Sequence[Step], reason: str) ->
     there: list[object] = []
     here: list[object] = []
     for move in _sa_moves(begun):
-        (there if (sa := now.sa(move.after.id)) and _has_moved(sa, move) else here).append(move.before)
+        (here if _moved(now, move) is None else there).append(move.before)
     for policy_move in _policy_moves(begun):
         policy = now.policy(policy_move.before.id)
         is_back = policy is not None and policy.as_written() == policy_move.before

@@ -43,7 +43,7 @@ class PolicyMove:
     after: Policy
 
     def __str__(self) -> str:
-        return str(self.before)
+        return f"policy {self.before}"
 
 
 @dataclass(frozen=True, slots=True)

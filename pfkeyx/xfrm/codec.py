@@ -1,7 +1,7 @@
 """Values to XFRM messages and back. What is asked for, and of which socket, is not decided here."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6
 from typing import Any, TypeVar
@@ -184,7 +184,7 @@ def policy_attributes(policy: Policy) -> list[tuple[str, Any]]:
     """Return the attributes of a policy that is to be made."""
     attributes: list[tuple[str, Any]] = []
     if policy.templates:
-        attributes.append(("XFRMA_TMPL", [_template_fields(t, policy.selector) for t in policy.templates]))
+        attributes.append(("XFRMA_TMPL", list(_templates_fields(policy))))
     return attributes + policy_id_attributes(policy.id)
 
 
@@ -348,10 +348,17 @@ def _lifetime_fields(lifetime: Lifetime) -> dict[str, Any]:
     return fields
 
 
-def _template_fields(template: Template, selector: Selector) -> dict[str, Any]:
+def _templates_fields(policy: Policy) -> Iterator[dict[str, Any]]:
+    # What a transport template wraps is what the tunnel before it made.
+    version = policy.selector.source.version
+    for template in policy.templates:
+        version = template.source.version if template.source is not None else version
+        yield _template_fields(template, version)
+
+
+def _template_fields(template: Template, version: int) -> dict[str, Any]:
     authentication, encryption, compression = template.algorithm_masks
     source, destination = template.source, template.destination
-    version = source.version if source is not None else selector.source.version
     return {
         "id": {
             "daddr": destination.packed if destination is not None else b"",

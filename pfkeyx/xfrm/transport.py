@@ -1,16 +1,19 @@
 """The request socket of XFRM, and its event socket: bytes out, messages in, matched to what was asked.
 
-pyroute2 declares the messages and opens the socket, in whatever namespace. It is driven here and not by
-pyroute2's own socket classes, because those bring an event loop of their own, cannot be made inside a running
-one, and send one message a datagram.
+pyroute2 declares the messages. The socket is made and driven here and not by pyroute2's own classes, because those
+bring an event loop of their own, cannot be made inside a running one, send one message a datagram, and fork a child
+to enter a namespace.
 """
 
+import ctypes
 import errno
 import os
 import socket
 import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Any, Self
 
 from pyroute2.netlink import (
@@ -23,7 +26,6 @@ from pyroute2.netlink import (
     SOL_NETLINK,
 )
 from pyroute2.netlink.exceptions import NetlinkDecodeError
-from pyroute2.netns import create_socket
 
 from pfkeyx.errors import EventsLostError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.events import Acquire, Event, Expire
@@ -32,6 +34,8 @@ from pfkeyx.xfrm import codec
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.requests import Answer
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _NETLINK_CAP_ACK = 10
 _HEADER = struct.Struct("=IHHII")
 _RECEIVE_BUFFER = 4 << 20
@@ -46,7 +50,7 @@ def open_socket(netns: str | None, groups: Sequence[int] = ()) -> socket.socket:
     Raises `UnsupportedError` when the kernel has no XFRM, `NotPermittedError` without the right to enter or listen.
     """
     try:
-        sock: socket.socket = create_socket(netns, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM, flags=0)
+        sock = _create() if netns is None else _create_in(netns)
     except OSError as error:
         if error.errno == errno.EPROTONOSUPPORT:
             raise UnsupportedError("XFRM", "this kernel has no XFRM netlink: load xfrm_user") from error
@@ -63,6 +67,26 @@ def open_socket(netns: str | None, groups: Sequence[int] = ()) -> socket.socket:
         sock.close()
         raise KernelError.of(error.errno or errno.EIO, "open XFRM socket", netns or "") from error
     return sock
+
+
+def _create() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM)
+
+
+def _create_in(netns: str) -> socket.socket:
+    """Make the socket in a thread that enters the namespace and ends there: the caller's never leaves its own."""
+    namespace = os.open(netns if "/" in netns else Path("/run/netns", netns), os.O_RDONLY | os.O_CLOEXEC)
+
+    def enter_and_create() -> socket.socket:
+        if _libc.setns(namespace, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return _create()
+
+    try:
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(enter_and_create).result()
+    finally:
+        os.close(namespace)
 
 
 class XfrmTransport:

@@ -20,6 +20,7 @@ from pfkeyx import (
     Limit,
     Mode,
     Policy,
+    Port,
     Protocol,
     SAId,
     Selector,
@@ -66,6 +67,16 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
     (lambda e: e.get_spi(LOCAL, REMOTE, minimum=0x300, maximum=0x200), "SPI range 0x300 to 0x200 is empty"),
     (lambda e: e.add_sa(replace(SA_CBC, encryption=None)), r"ESP needs an encryption algorithm \(NULL is one\)"),
     (lambda e: e.add_sa(replace(SA_CBC, reqid=1 << 32)), "reqid 4294967296 does not fit 32 bits"),
+    (lambda e: e.add_sa(replace(SA_CBC, encap=UdpEncap(70000, 4500))), "source port 70000 does not fit 16 bits"),
+    (lambda e: e.add_policy(replace(POLICY, priority=-1)), "priority -1 does not fit 32 bits"),
+    (
+        lambda e: e.add_policy(replace(POLICY, selector=replace(POLICY.selector, source_port=Port(65536)))),
+        "source port 65536 does not fit 16 bits",
+    ),
+    (
+        lambda e: e.add_policy(replace(POLICY, selector=replace(POLICY.selector, protocol=256))),
+        "protocol 256 does not fit 8 bits",
+    ),
     (lambda e: e.add_sa(replace(SA_CBC, replay_window=5000)), "replay window 5000 is not between 0 and 4096"),
     (
         lambda e: e.add_sa(replace(SA_CBC, encryption=Encryption(HMAC_SHA256, Key(bytes(32))))),
