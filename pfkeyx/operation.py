@@ -149,6 +149,8 @@ async def arun(operation: Operation[T], transport: Transport) -> T:
                 batch = operation.throw(error)
             else:
                 batch = _feed(operation, replies)
+            # The kernel has usually answered already, and other tasks have a turn between two batches.
+            await asyncio.sleep(0)
     except StopIteration as stop:
         return cast(T, stop.value)
 

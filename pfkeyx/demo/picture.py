@@ -64,18 +64,17 @@ def draw(result: Result, old: IPAddress, new: IPAddress, caption: str) -> str:
 
 
 def _moments(result: Result, x: _Scale) -> Iterator[str]:
-    """Mark when the address changed, and while each end migrated."""
+    """Mark when the address changed, and while both ends migrated."""
     moments = result.moments
     top, bottom = _PANELS[0][0], _PANELS[1][1]
-    for (begun, ended), fill in ((moments.roaming, "#eef1f4"), (moments.gateway, "#dfe4e9")):
-        yield f'<path d="M{x(begun):.1f} {top}H{x(ended):.1f}V{bottom}H{x(begun):.1f}Z" fill="{fill}"/>'
+    begun, ended = moments.migrating
+    yield f'<path d="M{x(begun):.1f} {top}H{x(ended):.1f}V{bottom}H{x(begun):.1f}Z" fill="#dfe4e9"/>'
     for moment in (moments.switched, moments.old_address_gone):
         yield f'<path d="M{x(moment):.1f} {top - 28}V{bottom}" stroke="#24292f" stroke-dasharray="3 2"/>'
     # Each label goes away from the middle, so that they keep clear of each other however short the move is.
     for moment, height, label, anchor in (
         (moments.switched, 20, "address changes", "end"),
-        (moments.roaming[1], 6, "roaming host migrates", "end"),
-        (moments.gateway[0], 6, "gateway migrates", "start"),
+        (begun, 6, "both ends migrate", "end"),
         (moments.old_address_gone, 20, "old address gone", "start"),
     ):
         offset = 4 if anchor == "start" else -4

@@ -3,6 +3,7 @@
 What it shows is done by the engine's public methods; what it claims is what `tally` counted.
 """
 
+import asyncio
 import errno
 import gc
 import platform
@@ -14,6 +15,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from pfkeyx.aio import AsyncEngine
 from pfkeyx.algorithms import AES_GCM, HMAC_SHA256, Algorithm, Kind
 from pfkeyx.demo.picture import draw
 from pfkeyx.demo.tally import Allowance, Cause, Lane, Moments, Result, count_lane
@@ -29,8 +31,9 @@ from pfkeyx.model import Authentication, Encryption, Key, Tunnel
 _WIDTH = 79
 _REQID = 1
 _ON_ITS_WAY_S = 0.3
-#: What a packet is counted as that came to an address which its SA, or half of its policies, had left.
-_MET_A_MOVED_SA = ("XfrmInNoStates", "XfrmInStateInvalid", "XfrmInTmplMismatch")
+#: What a packet is counted as that met an SA in its move, or policies that had not followed, or had gone before.
+_MET_A_MOVE = ("XfrmInStateInvalid", "XfrmInTmplMismatch")
+_MET_NO_SA = ("XfrmInNoStates",)
 _BLOCKED = ("XfrmOutPolBlock",)
 _NEEDS_A_KERNEL = "run `make demo`, which boots a kernel that has it, or lab/run -- pfkeyx demo"
 
@@ -63,7 +66,7 @@ def tell(settings: Settings) -> bool:
         near_plan, far_plan = plans = _plan(settings, at, roaming, gateway)
         _say(f"The roaming host's plan: {near_plan}")
         _say(f"The gateway's plan: {far_plan}")
-        result = _live(settings, topology, lambda: _move(topology, (roaming, near_plan), (gateway, far_plan)))
+        result = _live(settings, topology, lambda: _move(topology, near_plan, far_plan))
     _say(_report(result))
     if settings.output is not None:
         settings.output.write_text(draw(result, at.old.ip, at.new.ip, _caption(settings, plans, result)))
@@ -152,33 +155,42 @@ def _plan(settings: Settings, at: Addressing, roaming: Engine, gateway: Engine) 
     )
 
 
-def _move(topology: Topology, near: tuple[Engine, MigrationPlan], far: tuple[Engine, MigrationPlan]) -> Moments:
+def _move(topology: Topology, near_plan: MigrationPlan, far_plan: MigrationPlan) -> Moments:
     """Change the address and move the tunnel on both ends.
 
-    Uplink 2 is up before uplink 1 goes. The roaming host moves first: so the time in which the gateway still sends
-    to the old address is shortest.
+    Uplink 2 is up before uplink 1 goes. The ends move side by side, so that the time is shortest in which one
+    sends to where the other is not, or not yet.
     """
     at = topology.addresses
     _say(f"The address changes from {at.old.ip} to {at.new.ip}.")
-    topology.switch_uplink()
-    switched = time.time_ns()
-    near_report, near_times = _migrate(*near)
-    far_report, far_times = _migrate(*far)
+    with ExitStack() as stack:
+        near, far = (AsyncEngine.open("xfrm", netns=end.path) for end in (topology.roaming, topology.gateway))
+        stack.enter_context(closing(near))
+        stack.enter_context(closing(far))
+        topology.switch_uplink()
+        switched = time.time_ns()
+        near_report, far_report, migrating = asyncio.run(_migrate_both(near, near_plan, far, far_plan))
     topology.take_old_address()
     gone = time.time_ns()
     _say(f"The roaming host has moved:\n{near_report}")
     _say(f"The gateway has moved:\n{far_report}")
-    return Moments(switched, near_times, far_times, gone)
+    return Moments(switched, migrating, gone)
 
 
 def _reversed(pair: AddressPair) -> AddressPair:
     return AddressPair(pair.remote, pair.local)
 
 
-def _migrate(engine: Engine, plan: MigrationPlan) -> tuple[MigrationReport, tuple[int, int]]:
+async def _migrate_both(
+    near: AsyncEngine, near_plan: MigrationPlan, far: AsyncEngine, far_plan: MigrationPlan
+) -> tuple[MigrationReport, MigrationReport, tuple[int, int]]:
     begun = time.time_ns()
-    report = engine.migrate(plan)
-    return report, (begun, time.time_ns())
+    # The gateway stays one turn behind, so that it sends to the new address right after that can be received at.
+    ahead = asyncio.ensure_future(near.migrate(near_plan))
+    await asyncio.sleep(0)
+    far_report = await far.migrate(far_plan)
+    near_report = await ahead
+    return near_report, far_report, (begun, time.time_ns())
 
 
 def _count(topology: Topology, near: Log, far: Log, capture: Capture, moments: Moments) -> Result:
@@ -187,13 +199,17 @@ def _count(topology: Topology, near: Log, far: Log, capture: Capture, moments: M
     outbound = [packet for packet in capture.esp if packet.destination == at.gateway.ip]
     inbound = [packet for packet in capture.esp if packet.source == at.gateway.ip]
     counters = {"roaming host": topology.roaming.xfrm_statistics(), "gateway": topology.gateway.xfrm_statistics()}
-    allowance = Allowance(
-        in_flight=_total(counters["roaming host"], _MET_A_MOVED_SA), bracket=_total(counters["gateway"], _BLOCKED)
+    near_drops, far_drops = counters["roaming host"], counters["gateway"]
+    inward = Allowance(
+        in_flight=_total(near_drops, _MET_NO_SA + _MET_A_MOVE),
+        between=_total(near_drops, _MET_A_MOVE),
+        bracket=_total(far_drops, _BLOCKED),
     )
+    # Outbound the gateway's address stays, and the sender is local: it is told what is blocked, and sends it again.
+    outward = Allowance(between=_total(far_drops, _MET_A_MOVE))
     return Result(
-        # Outbound nothing may be lost: its sender is local and is told, and the gateway's address stays.
-        count_lane("outbound", near.sent, far.arrived, outbound, *ends, moments, Allowance()),
-        count_lane("inbound", far.sent, near.arrived, inbound, *ends, moments, allowance),
+        count_lane("outbound", near.sent, far.arrived, outbound, *ends, moments, outward),
+        count_lane("inbound", far.sent, near.arrived, inbound, *ends, moments, inward),
         moments,
         len(capture.clear),
         capture.missed,
@@ -227,8 +243,8 @@ def _report(result: Result) -> str:
             *(f"{name:<48}{left!s:>14}{right!s:>14}" for name, left, right in rows),
             "",
             f"packets in clear on the wire: {result.in_clear}",
-            f"migrate() on the roaming host: {_ms(*moments.roaming)} ms, on the gateway: {_ms(*moments.gateway)} ms",
-            f"from the address change to the end: {_ms(moments.switched, moments.gateway[1])} ms",
+            f"the move on both ends, planned anew and read back: {_ms(*moments.migrating)} ms",
+            f"from the address change to its end: {_ms(moments.switched, moments.migrating[1])} ms",
         ]
     )
 

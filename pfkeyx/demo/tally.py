@@ -17,20 +17,20 @@ from pfkeyx.model import IPAddress
 
 
 class Cause(Enum):
-    """Why a packet did not arrive; the first two are what the plans name, and nothing else may happen."""
+    """Why a packet did not arrive; all but the last are what the plans name, and nothing else may happen."""
 
     OLD_ADDRESS = "on its way to the old address"
+    BETWEEN = "between the move of its SA and its policies"
     BRACKET = "dropped where it is forwarded, in the bracket"
     UNEXPLAINED = "not explained"
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """When things happened: nanoseconds since the epoch; a migrate() has a beginning and an end."""
+    """When things happened, in nanoseconds since the epoch; both ends migrate from one moment to another."""
 
     switched: int
-    roaming: tuple[int, int]
-    gateway: tuple[int, int]
+    migrating: tuple[int, int]
     old_address_gone: int
 
 
@@ -39,6 +39,7 @@ class Allowance:
     """How many losses of each cause the kernel's counters confirm, in one direction."""
 
     in_flight: int = 0
+    between: int = 0
     bracket: int = 0
 
 
@@ -133,7 +134,11 @@ def count_lane(
     """Return one direction's count; `wire` is its ESP packets in the order of time."""
     seen = recognise(sent, wire)
     arrivals = {arrival.number: arrival.time_ns for arrival in reversed(arrived)}
-    left = {Cause.OLD_ADDRESS: allowance.in_flight, Cause.BRACKET: allowance.bracket}
+    left = {
+        Cause.OLD_ADDRESS: allowance.in_flight,
+        Cause.BETWEEN: allowance.between,
+        Cause.BRACKET: allowance.bracket,
+    }
     fates = []
     for packet in sent:
         on_wire = seen.get(packet.number)
@@ -183,8 +188,10 @@ def recognise(sent: Sequence[Sent], wire: Sequence[EspPacket]) -> dict[int, EspP
 def _cause(on_wire: EspPacket | None, old: IPAddress, moments: Moments) -> Cause:
     if on_wire is None:
         return Cause.BRACKET
-    if on_wire.destination == old and on_wire.time_ns >= moments.roaming[0]:
+    if on_wire.destination == old and on_wire.time_ns >= moments.migrating[0]:
         return Cause.OLD_ADDRESS
+    if moments.migrating[0] <= on_wire.time_ns <= moments.migrating[1]:
+        return Cause.BETWEEN
     return Cause.UNEXPLAINED
 
 

@@ -86,8 +86,9 @@ class MigrationPlan:
         losses = []
         if any(step.outbound and step.policies for step in self.steps):
             losses.append("outbound packets while they are blocked: refused to a local sender, dropped when forwarded")
-        if any(not step.outbound for step in self.steps):
+        if any(not step.outbound and step.sas for step in self.steps):
             losses.append("inbound packets that are still on their way to the old addresses")
+            losses.append("inbound packets that arrive between the move of their SA and that of its policies")
         return tuple(losses)
 
     def __str__(self) -> str:

@@ -17,8 +17,7 @@ COUNT = 200
 MOVED = 100
 MOMENTS = Moments(
     switched=MOVED * INTERVAL,
-    roaming=(MOVED * INTERVAL + 1, (MOVED + 2) * INTERVAL),
-    gateway=((MOVED + 2) * INTERVAL + 1, (MOVED + 4) * INTERVAL),
+    migrating=(MOVED * INTERVAL + 1, (MOVED + 4) * INTERVAL),
     old_address_gone=(MOVED + 5) * INTERVAL,
 )
 
@@ -92,7 +91,7 @@ def test_a_loss_that_the_kernel_did_not_count_is_not_explained(lost: int) -> Non
 
 
 def test_a_packet_lost_behind_the_move_is_not_explained() -> None:
-    assert count(without(150), WIRE, Allowance(9, 9)).lost(Cause.UNEXPLAINED) == 1
+    assert count(without(150), WIRE, Allowance(9, 9, 9)).lost(Cause.UNEXPLAINED) == 1
 
 
 def test_a_repeated_sequence_number_is_a_problem() -> None:
@@ -122,6 +121,12 @@ def test_duplicated_and_reordered_packets_are_counted() -> None:
 
 def result(inbound: Lane, in_clear: int = 0, missed: int = 0) -> Result:
     return Result(replace(count(ARRIVED, WIRE), name="outbound"), inbound, MOMENTS, in_clear, missed, {})
+
+
+def test_a_packet_lost_while_its_sa_and_policies_differ_is_explained_when_the_kernel_counted_it() -> None:
+    assert count(without(MOVED + 1), WIRE, Allowance(between=1)).fates[MOVED + 1].cause is Cause.BETWEEN
+    assert count(without(MOVED + 1), WIRE, Allowance()).fates[MOVED + 1].cause is Cause.UNEXPLAINED
+    assert count(without(150), WIRE, Allowance(between=1)).fates[150].cause is Cause.UNEXPLAINED
 
 
 def test_a_packet_in_clear_is_a_problem() -> None:
