@@ -185,9 +185,11 @@ async def _migrate_both(
     near: AsyncEngine, near_plan: MigrationPlan, far: AsyncEngine, far_plan: MigrationPlan
 ) -> tuple[MigrationReport, MigrationReport, tuple[int, int]]:
     begun = time.time_ns()
-    # The gateway stays one turn behind, so that it sends to the new address right after that can be received at.
+    # Operations take turns, batch by batch. The first one starts in its second turn; the gateway's is kept one behind,
+    # so that the gateway sends to the new address right after the roaming host can receive there, and not before.
     ahead = asyncio.ensure_future(near.migrate(near_plan))
-    await asyncio.sleep(0)
+    for _ in range(2):
+        await asyncio.sleep(0)
     far_report = await far.migrate(far_plan)
     near_report = await ahead
     return near_report, far_report, (begun, time.time_ns())
