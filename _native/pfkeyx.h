@@ -27,10 +27,11 @@ struct pfkeyx_buffer {
     size_t capacity; /* bytes allocated */
 };
 
-/* Opens an AF_KEY socket, close-on-exec and non-blocking, in the network namespace that netns_fd refers
- * to (-1: the caller's). receive_buffer is in bytes, beyond net.core.rmem_max where the caller may; 0
- * leaves the default. Returns the descriptor. */
-int pfkeyx_open(int netns_fd, size_t receive_buffer);
+/* Opens a raw socket of either kernel interface (AF_KEY and PF_KEY_V2, AF_NETLINK and NETLINK_XFRM),
+ * close-on-exec and non-blocking, in the network namespace that netns_fd refers to (-1: the caller's).
+ * receive_buffer is in bytes, beyond net.core.rmem_max where the caller may; 0 leaves the default. Returns
+ * the descriptor. */
+int pfkeyx_open(int family, int protocol, int netns_fd, size_t receive_buffer);
 
 /* Sends exactly one message, whole. */
 int pfkeyx_send(int fd, const void *message, size_t size);

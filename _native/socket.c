@@ -13,13 +13,15 @@
 #include "pfkeyx.h"
 
 struct opening {
+    int family;
+    int protocol;
     int netns_fd;
     int result; /* descriptor or -errno */
 };
 
-static int open_here(void)
+static int open_here(int family, int protocol)
 {
-    int fd = socket(AF_KEY, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, PF_KEY_V2);
+    int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
 
     return fd < 0 ? -errno : fd;
 }
@@ -28,15 +30,18 @@ static void *open_inside(void *argument)
 {
     struct opening *opening = argument;
 
-    opening->result = setns(opening->netns_fd, CLONE_NEWNET) < 0 ? -errno : open_here();
+    if (setns(opening->netns_fd, CLONE_NEWNET) < 0)
+        opening->result = -errno;
+    else
+        opening->result = open_here(opening->family, opening->protocol);
     return NULL;
 }
 
 /* A socket stays in the namespace in which it was made. A thread made for this enters it and ends there,
  * so that the caller's thread never leaves its own namespace and cannot fail to come back. */
-static int open_in_namespace(int netns_fd)
+static int open_in_namespace(int family, int protocol, int netns_fd)
 {
-    struct opening opening = { .netns_fd = netns_fd };
+    struct opening opening = { .family = family, .protocol = protocol, .netns_fd = netns_fd };
     pthread_t thread;
     int error = pthread_create(&thread, NULL, open_inside, &opening);
 
@@ -57,9 +62,9 @@ static int set_receive_buffer(int fd, size_t size)
     return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) < 0 ? -errno : 0;
 }
 
-int pfkeyx_open(int netns_fd, size_t receive_buffer)
+int pfkeyx_open(int family, int protocol, int netns_fd, size_t receive_buffer)
 {
-    int fd = netns_fd < 0 ? open_here() : open_in_namespace(netns_fd);
+    int fd = netns_fd < 0 ? open_here(family, protocol) : open_in_namespace(family, protocol, netns_fd);
     int error;
 
     if (fd < 0 || receive_buffer == 0)

@@ -10,18 +10,16 @@ import random
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Self
 
 from pfkeyx.errors import ClosedError, KernelError, UnsupportedError
 from pfkeyx.events import Acquire, Event, Expire
-from pfkeyx.native import ffi, lib
+from pfkeyx.native import ffi, lib, open_raw
 from pfkeyx.operation import Batch, Request
 from pfkeyx.pfkey.codec import decode_acquire, decode_expire
 from pfkeyx.pfkey.messages import Message, build, read, read_header
 from pfkeyx.pfkey.requests import Answer
 
-_RECEIVE_BUFFER = 4 << 20
 #: Their answers, and what others cause meanwhile, stay far below the receive buffer.
 _PIPELINED = 32
 #: The kernel's own numbers, which a dump's entries, XFRM's requests and acquires have, stay below ours.
@@ -35,11 +33,13 @@ def open_socket(netns: str | None) -> socket.socket:
     `NotFoundError` when there is no such namespace.
     """
     try:
-        descriptor = _open_in(netns)
+        descriptor = open_raw(socket.AF_KEY, lib.PF_KEY_V2, netns)
     except OSError as error:
-        raise _not_opened(error.errno or errno.EIO, netns) from error
-    if descriptor < 0:
-        raise _not_opened(-descriptor, netns)
+        if error.errno == errno.EAFNOSUPPORT:
+            hint = "this kernel has no PF_KEY: load af_key, or open the xfrm engine"
+            raise UnsupportedError("AF_KEY", hint) from error
+        subject = f"in namespace {netns}" if netns else ""
+        raise KernelError.of(error.errno or errno.EIO, "open PF_KEY socket", subject) from error
     return socket.socket(socket.AF_KEY, socket.SOCK_RAW, lib.PF_KEY_V2, fileno=descriptor)
 
 
@@ -267,21 +267,3 @@ def _lose(waiting: dict[int, _Waiting], code: int) -> None:
             "the kernel may have done it: look before asking again",
         )
     waiting.clear()
-
-
-def _open_in(netns: str | None) -> int:
-    if netns is None:
-        return lib.pfkeyx_open(-1, _RECEIVE_BUFFER)
-    path = Path(netns) if "/" in netns else Path("/run/netns") / netns
-    namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return lib.pfkeyx_open(namespace, _RECEIVE_BUFFER)
-    finally:
-        os.close(namespace)
-
-
-def _not_opened(code: int, netns: str | None) -> Exception:
-    if code == errno.EAFNOSUPPORT:
-        return UnsupportedError("AF_KEY", "this kernel has no PF_KEY: load af_key, or open the xfrm engine")
-    subject = f"in namespace {netns}" if netns else ""
-    return KernelError.of(code, "open PF_KEY socket", subject)

@@ -5,15 +5,12 @@ bring an event loop of their own, cannot be made inside a running one, send one 
 to enter a namespace.
 """
 
-import ctypes
 import errno
 import os
 import socket
 import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 from typing import Any, Self
 
 from pyroute2.netlink import (
@@ -29,16 +26,14 @@ from pyroute2.netlink.exceptions import NetlinkDecodeError
 
 from pfkeyx.errors import EventsLostError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.events import Acquire, Event, Expire
+from pfkeyx.native import open_raw
 from pfkeyx.operation import Batch, Request
 from pfkeyx.xfrm import codec
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.requests import Answer
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _NETLINK_CAP_ACK = 10
 _HEADER = struct.Struct("=IHHII")
-_RECEIVE_BUFFER = 4 << 20
 #: A datagram's worth of acknowledgements stays far below any receive buffer.
 _PIPELINED = 64
 _DATAGRAM = 1 << 20
@@ -50,16 +45,15 @@ def open_socket(netns: str | None, groups: Sequence[int] = ()) -> socket.socket:
     Raises `UnsupportedError` when the kernel has no XFRM, `NotPermittedError` without the right to enter or listen.
     """
     try:
-        sock = _create() if netns is None else _create_in(netns)
+        descriptor = open_raw(socket.AF_NETLINK, NETLINK_XFRM, netns)
     except OSError as error:
         if error.errno == errno.EPROTONOSUPPORT:
             raise UnsupportedError("XFRM", "this kernel has no XFRM netlink: load xfrm_user") from error
         raise KernelError.of(error.errno or errno.EIO, "open XFRM socket", netns or "") from error
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM, fileno=descriptor)
     try:
-        sock.setblocking(False)
         sock.setsockopt(SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        _enlarge(sock)
         sock.bind((0, 0))
         for group in groups:
             sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
@@ -67,26 +61,6 @@ def open_socket(netns: str | None, groups: Sequence[int] = ()) -> socket.socket:
         sock.close()
         raise KernelError.of(error.errno or errno.EIO, "open XFRM socket", netns or "") from error
     return sock
-
-
-def _create() -> socket.socket:
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM)
-
-
-def _create_in(netns: str) -> socket.socket:
-    """Make the socket in a thread that enters the namespace and ends there: the caller's never leaves its own."""
-    namespace = os.open(netns if "/" in netns else Path("/run/netns", netns), os.O_RDONLY | os.O_CLOEXEC)
-
-    def enter_and_create() -> socket.socket:
-        if _libc.setns(namespace, _CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return _create()
-
-    try:
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            return thread.submit(enter_and_create).result()
-    finally:
-        os.close(namespace)
 
 
 class XfrmTransport:
@@ -290,11 +264,3 @@ def _decode(message_class: type[Any], data: bytes, offset: int) -> Any:
     except (NetlinkDecodeError, ValueError, struct.error) as error:
         raise MalformedReplyError(f"XFRM: {message_class.__name__}: {error}") from error
     return message
-
-
-def _enlarge(sock: socket.socket) -> None:
-    so_rcvbufforce = 33  # asm-generic/socket.h; needs CAP_NET_ADMIN
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, so_rcvbufforce, _RECEIVE_BUFFER)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)

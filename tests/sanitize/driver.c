@@ -314,9 +314,9 @@ static void open_refuses_what_is_no_namespace(void)
     int pair[2];
 
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-    CHECK(pfkeyx_open(pair[0], 0) == -EINVAL);
+    CHECK(pfkeyx_open(AF_KEY, PF_KEY_V2, pair[0], 0) == -EINVAL);
     close(pair[0]);
-    CHECK(pfkeyx_open(pair[0], 0) == -EBADF);
+    CHECK(pfkeyx_open(AF_KEY, PF_KEY_V2, pair[0], 0) == -EBADF);
     close(pair[1]);
 }
 

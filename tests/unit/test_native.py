@@ -537,7 +537,7 @@ def test_a_message_too_large_for_the_socket_is_refused_whole(
 
 def test_a_descriptor_that_is_no_namespace_is_refused_before_anything_is_opened() -> None:
     with Path("/dev/null").open("rb") as no_namespace:
-        assert lib.pfkeyx_open(no_namespace.fileno(), 0) == -errno.EINVAL
+        assert lib.pfkeyx_open(socket.AF_KEY, lib.PF_KEY_V2, no_namespace.fileno(), 0) == -errno.EINVAL
 
 
 # The package around it
