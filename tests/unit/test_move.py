@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pfkeyx import SA, Action, Engine, InvalidRequestError, KernelError, MigrationError, Policy, Replay, SAId
+from pfkeyx import SA, Action, Engine, InvalidRequestError, KernelError, MigrationError, Policy, Replay, SAId, Usage
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
 from tests.unit.samples import INBOUND, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, UPDATE
@@ -130,6 +130,7 @@ def test_a_success_that_moved_nothing_is_not_believed() -> None:
     [
         (replace(NEW_OUTBOUND, reqid=0), "lost something: reqid"),
         (replace(NEW_OUTBOUND, replay=Replay(0, 0, (0,))), "counters went back"),
+        (replace(NEW_OUTBOUND, replay=Replay(99, 0, (0,)), usage=Usage(0, 0, 1, 2)), "counters went back"),
     ],
 )
 def test_a_move_that_lost_something_is_undone(wrong: SA, complaint: str) -> None:
