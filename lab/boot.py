@@ -28,8 +28,8 @@ from lab.kernels import Kernel
 _PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 _POLL_S = 0.05
 _CONSOLE_LINES = 15
-# What every test may rely on being writable, and thrown away with the guest.
-_OVERLAYS = ("/etc", "/home", "/opt", "/srv", "/usr", "/var", "/tmp")
+_GUEST = "/run/lab"  # where guest.sh expects the folders that are exported to it
+_GUEST_SCRIPT = Path(__file__).with_name("guest.sh")
 
 
 def run(kernel: Kernel, job: Job) -> int:
@@ -43,16 +43,20 @@ def run(kernel: Kernel, job: Job) -> int:
     tools.find("busybox", "busybox-static")
     with cache.image(kernel) as image, tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as name:
         shared = Path(name)
-        (shared / "script").write_text(_guest_script(kernel, job, shared))
+        _write_scripts(kernel, image, job, shared)
         command = _virtme_command(virtme, image, job, shared)
         status = _watch(command, shared, time.monotonic() + job.timeout_s)
         if status is not None:
             return status
-        console = (shared / "console").read_text(errors="replace").splitlines()
-    last_words = "\n".join(console[-_CONSOLE_LINES:]) or "(nothing)"
+        said = [line for log in ("console", "script-output") for line in _last_lines(shared / log)]
+    last_words = "\n".join(said) or "(nothing)"
     raise LabError(
         f"the guest with kernel {image.release} ended before the command did; its console said:\n{last_words}"
     )
+
+
+def _last_lines(log: Path) -> list[str]:
+    return log.read_text(errors="replace").splitlines()[-_CONSOLE_LINES:]
 
 
 def _virtme_command(virtme: str, image: Image, job: Job, shared: Path) -> list[str]:
@@ -60,28 +64,27 @@ def _virtme_command(virtme: str, image: Image, job: Job, shared: Path) -> list[s
     command += ["--name", "lab", "--user", "root", "--cpus", "2", "--memory", "2G"]
     if not kvm.works(image.vmlinuz, cache.folder()):
         command.append("--disable-kvm")
-    for path in _OVERLAYS:
-        if Path(path).is_dir():
-            command += ["--overlay-rwdir", path]
-    for folder in (shared, *job.rwdirs):
-        command += ["--rwdir", str(folder)]
-    return [*command, "--script-sh", f"sh {shlex.quote(str(shared / 'script'))}"]
+    command += ["--overlay-rwdir", "/tmp"]  # guest.sh lays its own; this has virtme load the module for them
+    command += ["--rodir", f"{_GUEST}/root=/", "--rwdir", f"{_GUEST}/shared={shared}"]
+    for number, folder in enumerate(job.rwdirs):
+        command += ["--rwdir", f"{_GUEST}/rw/{number}={folder}"]
+    return [*command, "--script-sh", f"sh {_GUEST}/shared/start"]
 
 
-def _guest_script(kernel: Kernel, job: Job, shared: Path) -> str:
-    """Return the shell script for the guest: the job in its folder and environment, then its exit status."""
+def _write_scripts(kernel: Kernel, image: Image, job: Job, shared: Path) -> None:
+    """Write what the guest runs: `start`, which calls guest.sh, and `command`, which guest.sh calls."""
+    arguments = [str(_GUEST_SCRIPT), str(image.modules), *map(str, job.rwdirs)]
+    (shared / "start").write_text(f"exec sh {shlex.join(arguments)} 2>&1\n")
     environment = [f"{name}={value}" for name, value in job.environment(kernel.name).items()]
-    return (
-        f"cd {shlex.quote(str(shared))} || exit\n"
-        f"(cd {shlex.quote(str(Path.cwd()))} && exec env -i {shlex.join([*environment, *job.command])})"
-        " </dev/null >stdout 2>stderr\n"
-        "echo $? >status.new && mv status.new status\n"
-    )
+    words = shlex.join([*environment, *job.command])
+    (shared / "command").write_text(f"cd {shlex.quote(str(Path.cwd()))} && exec env -i {words}\n")
 
 
 def _watch(command: list[str], shared: Path, deadline: float) -> int | None:
     """Run virtme until it ends, copying the job's output; None when the job left no exit status."""
     with ExitStack() as open_files:
+        # qemu opens each of the two anew and writes from its start, so they cannot be one file.
+        script_output = open_files.enter_context((shared / "script-output").open("wb"))
         console = open_files.enter_context((shared / "console").open("wb"))
         for name in ("stdout", "stderr"):
             (shared / name).touch()
@@ -93,7 +96,7 @@ def _watch(command: list[str], shared: Path, deadline: float) -> int | None:
         guest = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=console,
+            stdout=script_output,
             stderr=console,
             env={**os.environ, "TMPDIR": str(shared)},
             start_new_session=True,

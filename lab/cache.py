@@ -26,10 +26,11 @@ FRESH_FOR_SECONDS = 3 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A kernel on disk that can be booted: its release and its vmlinuz, inside a tree with lib/modules."""
+    """A kernel on disk that can be booted, inside a tree that ends with lib/modules/RELEASE."""
 
     release: str
     vmlinuz: Path
+    modules: Path
 
 
 def folder() -> Path:
@@ -51,7 +52,7 @@ def image(kernel: Kernel) -> Iterator[Image]:
         with _lock(home / "lock", fcntl.LOCK_EX):
             tree = _newest(kernel, home)
             in_use.enter_context(_lock(tree, fcntl.LOCK_SH))
-        yield Image(tree.name, _vmlinuz(tree))
+        yield Image(tree.name, _vmlinuz(tree), (tree / "lib/modules" / tree.name).resolve())
 
 
 def _newest(kernel: Kernel, home: Path) -> Path:
