@@ -1,0 +1,70 @@
+"""Running a function in a child process that lacks something: a privilege, or a kernel's AF_KEY."""
+
+import ctypes
+import errno
+import multiprocessing
+import platform
+import socket
+import struct
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_CAPABILITY_VERSION_3 = 0x20080522  # <linux/capability.h>
+_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38  # <linux/prctl.h>
+_SECCOMP_MODE_FILTER = 2  # <linux/seccomp.h>
+_SECCOMP_RET_ERRNO, _SECCOMP_RET_ALLOW = 0x00050000, 0x7FFF0000
+_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # <linux/bpf_common.h>
+_SOCKET_CALL = 41 if platform.machine() == "x86_64" else 198  # <asm/unistd.h>, <asm-generic/unistd.h>
+
+
+def in_child(prepare: Callable[[], None], function: Callable[[], str]) -> str:
+    """Return what `function` returns in a forked child, after `prepare` there; its traceback, if it fails."""
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+
+    def run(answer: Connection) -> None:
+        try:
+            prepare()
+            answer.send(function())
+        except BaseException:
+            answer.send(traceback.format_exc())
+
+    child = fork.Process(target=run, args=(theirs,))
+    child.start()
+    theirs.close()
+    with ours:
+        result = str(ours.recv())
+    child.join()
+    return result
+
+
+def drop_capabilities() -> None:
+    """Give up every privilege of this process (capset(2)), and stay who one is."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    if _libc.capset(header, bytes(24)) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def lose_af_key() -> None:
+    """Let this process see a kernel that has no AF_KEY: socket(2) says for it what such a kernel says.
+
+    A seccomp filter does that, since a module cannot be taken from a kernel that others use.
+    """
+    code = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (_LOAD, 0, 0, 0),  # the system call's number
+            (_JUMP_IF_EQUAL, 0, 3, _SOCKET_CALL),
+            (_LOAD, 0, 0, 16),  # its first argument
+            (_JUMP_IF_EQUAL, 0, 1, socket.AF_KEY),
+            (_RETURN, 0, 0, _SECCOMP_RET_ERRNO | errno.EAFNOSUPPORT),
+            (_RETURN, 0, 0, _SECCOMP_RET_ALLOW),
+        )
+    )
+    memory = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(memory))
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program):
+        raise OSError(ctypes.get_errno(), "prctl")

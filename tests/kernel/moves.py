@@ -1,0 +1,79 @@
+"""Moving both ends of a road's tunnel from place to place, and what the wire must show of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from pfkeyx import KEEP, AddressPair, AddressUpdate, Method, MigrationReport, UdpEncap
+from pfkeyx.model import IPAddress
+from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Host, Road
+from tests.kernel.values import ADDRESSES
+from tests.kernel.wire import Frame
+
+Outside = tuple[IPAddress, IPAddress, tuple[int, int] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tunnel is: its two ends and its encapsulation as the roaming host's outbound SA has it."""
+
+    roaming: IPAddress
+    gateway: IPAddress
+    encap: UdpEncap | None = None
+
+    @property
+    def outward(self) -> Outside:
+        """What a packet of the roaming host shows: addresses, and ports if it is in UDP."""
+        ports = (self.encap.source_port, self.encap.destination_port) if self.encap else None
+        return self.roaming, self.gateway, ports
+
+    @property
+    def inward(self) -> Outside:
+        """What a packet of the gateway shows."""
+        source, destination, ports = self.outward
+        return destination, source, ports and ports[::-1]
+
+
+def places(family: int, encap: UdpEncap | None = None) -> tuple[Place, Place]:
+    """Return where the roaming host is at first, and where it goes."""
+    at = ADDRESSES[family]
+    return Place(at.roaming, at.gateway, encap), Place(at.roaming_later, at.gateway, encap)
+
+
+def updates(old: Place, new: Place) -> tuple[AddressUpdate, AddressUpdate]:
+    """Return the update for the roaming host and the one for the gateway."""
+    encap = KEEP if old.encap == new.encap else new.encap
+    there = encap.reversed() if isinstance(encap, UdpEncap) else encap
+    return (
+        AddressUpdate(AddressPair(old.roaming, old.gateway), AddressPair(new.roaming, new.gateway), encap),
+        AddressUpdate(AddressPair(old.gateway, old.roaming), AddressPair(new.gateway, new.roaming), there),
+    )
+
+
+def move(road: Road, old: Place, new: Place, method: Method | None = None) -> tuple[MigrationReport, MigrationReport]:
+    """Move the tunnel, at the roaming host first; `method` is forced where it is given."""
+    here, there = updates(old, new)
+    return _move(road.roaming, here, method), _move(road.gateway, there, method)
+
+
+def _move(host: Host, update: AddressUpdate, method: Method | None) -> MigrationReport:
+    return host.engine.migrate(host.engine.plan_migration(update, method))
+
+
+def check_wire(road: Road, path: Sequence[Place]) -> None:
+    """Assert, of all that both hosts have sent: nothing in clear, one SPI each, each number once, and the path."""
+    _check_stream(road.roaming.wire.frames(), OUTWARD_SPI, [place.outward for place in path])
+    _check_stream(road.gateway.wire.frames(), INWARD_SPI, [place.inward for place in path])
+
+
+def _check_stream(frames: Sequence[Frame], spi: int, path: Sequence[Outside]) -> None:
+    inner = {a for at in ADDRESSES.values() for a in (at.roaming_inner, at.gateway_inner)}
+    clear = [frame for frame in frames if {frame.source, frame.destination} & inner]
+    assert not clear, f"packets in clear: {clear}"
+    esp = [frame for frame in frames if frame.spi is not None]
+    spis = {frame.spi for frame in esp}
+    assert spis == {spi}, f"SPIs on the wire: {spis}"
+    breaks = [(a, b) for a, b in pairwise(frame.sequence for frame in esp) if b != a + 1]
+    assert not breaks, f"sequence numbers, each followed by one that is not the next: {breaks}"
+    outsides = [outside for outside, _ in groupby((f.source, f.destination, f.ports) for f in esp)]
+    assert outsides == list(path), f"the way of the tunnel: {outsides}"

@@ -1,0 +1,187 @@
+"""A live tunnel moves, and the wire is the witness: no packet in clear, no sequence number sent twice."""
+
+import os
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from lab import kernels
+from pfkeyx import (
+    AES_GCM,
+    HMAC_SHA256,
+    SA,
+    Authentication,
+    Encryption,
+    Engine,
+    Feature,
+    Lifetime,
+    Limit,
+    Method,
+    Policy,
+    UdpEncap,
+    UnsupportedError,
+)
+from tests.kernel.audit import requires
+from tests.kernel.moves import Place, check_wire, move, places, updates
+from tests.kernel.topology import Road
+from tests.kernel.traffic import Traffic
+from tests.kernel.values import ADDRESSES, authentication, encryption
+
+Suite = tuple[Encryption, Authentication | None]
+GCM: Suite = (encryption(AES_GCM, 20), None)
+CBC_SHA256: Suite = (encryption(), authentication(HMAC_SHA256, 32))
+CBC_SHA1: Suite = (encryption(), authentication())
+
+
+def test_a_tunnel_goes_back_and_forth_under_a_flood_without_a_repeat(
+    road: Road, traffic: Traffic, method: Method
+) -> None:
+    road.set_up_tunnel(*GCM)
+    first, second = places(road.family)
+    path = [first, second, first, second, first, second, first]
+    with traffic.flood():
+        for old, new in pairwise(path):
+            reports = move(road, old, new, method)
+            assert {step.method for report in reports for step in report.plan.steps} == {method}
+            traffic.wait_until_it_flows()
+    check_wire(road, path)
+    assert len(set(traffic.outward.arrived)) == len(traffic.outward.arrived)
+    assert len(set(traffic.inward.arrived)) == len(traffic.inward.arrived)
+
+
+def test_a_tunnel_goes_to_the_other_family_and_back(road: Road, traffic: Traffic, method: Method) -> None:
+    road.set_up_tunnel(*GCM)
+    home, _ = places(road.family)
+    abroad, _ = places({4: 6, 6: 4}[road.family])
+    with traffic.flood():
+        move(road, home, abroad, method)
+        traffic.wait_until_it_flows()
+        move(road, abroad, home, method)
+        traffic.wait_until_it_flows()
+    check_wire(road, [home, abroad, home])
+
+
+def test_both_ends_of_the_tunnel_may_change_at_once(road: Road, traffic: Traffic, method: Method) -> None:
+    road.set_up_tunnel(*CBC_SHA256)
+    first, _ = places(road.family)
+    other = ADDRESSES[{4: 6, 6: 4}[road.family]]
+    last = Place(other.roaming_later, other.gateway)
+    traffic.send()
+    move(road, first, last, method)
+    traffic.send()
+    check_wire(road, [first, last])
+
+
+def test_a_move_keeps_keys_limits_counters_and_replay_windows(road: Road, traffic: Traffic, method: Method) -> None:
+    road.set_up_tunnel(*CBC_SHA1)
+    limits = Lifetime(
+        soft=Limit(octets=10**9, packets=10**6, seconds=3000, idle_seconds=3001),
+        hard=Limit(octets=2 * 10**9, packets=2 * 10**6, seconds=3600, idle_seconds=3601),
+    )
+    first, second = places(road.family)
+    with road.roaming.open("xfrm") as xfrm, road.roaming.open("pfkey") as pfkey:
+        for sa in xfrm.dump_sas():
+            xfrm.update_sa(replace(sa, lifetime=limits))
+        traffic.send()
+        before = [sorted(witness.dump_sas(), key=_spi) for witness in (xfrm, pfkey)]
+        policies = pfkey.dump_policies()
+        assert all(sa.replay is not None and sa.usage is not None and sa.usage.packets == 3 for sa in before[0])
+        report, _ = move(road, first, second, method)
+        after = [sorted(witness.dump_sas(), key=_spi) for witness in (xfrm, pfkey)]
+        assert after == [[_moved(sa, first, second) for sa in sas] for sas in before]
+        assert all(sa.lifetime == limits for sa in after[0])
+        assert sorted((old for old, _ in report.sas), key=_spi) == before[0]
+        assert sorted((new for _, new in report.sas), key=_spi) == after[0]
+        assert _written(pfkey.dump_policies()) == _written([_moved_policy(p, first, second) for p in policies])
+        assert {p.id: p.index for p in pfkey.dump_policies()} == {p.id: p.index for p in policies}
+    traffic.send()
+    check_wire(road, [first, second])
+
+
+def test_the_method_is_the_first_that_this_kernel_has(road: Road) -> None:
+    road.set_up_tunnel(*GCM)
+    update, _ = updates(*places(road.family))
+    plan = road.roaming.engine.plan_migration(update)
+    if _has_migrate_state(road.roaming.engine):
+        assert {step.method for step in plan.steps} == {Method.MIGRATE_STATE}
+        assert all(step.passed_over == () for step in plan.steps)
+    else:
+        assert {step.method for step in plan.steps} == {Method.MIGRATE}
+        reasons = {reason for step in plan.steps for _, reason in step.passed_over}
+        assert reasons == {"the kernel has no XFRM_MSG_MIGRATE_STATE"}
+
+
+def test_an_encapsulation_is_kept(road: Road, traffic: Traffic, method: Method) -> None:
+    _move_encap(road, traffic, method, UdpEncap(), UdpEncap())
+
+
+def test_an_encapsulation_gets_other_ports(road: Road, traffic: Traffic, method: Method) -> None:
+    _move_encap(road, traffic, method, UdpEncap(), UdpEncap(4501, 4500))
+
+
+def test_an_encapsulation_is_added(road: Road, traffic: Traffic, method: Method) -> None:
+    _move_encap(road, traffic, method, None, UdpEncap())
+
+
+@requires(Feature.MIGRATE_STATE)
+def test_an_encapsulation_is_taken_away(road: Road, traffic: Traffic) -> None:
+    _move_encap(road, traffic, Method.MIGRATE_STATE, UdpEncap(), None)
+
+
+def test_an_encapsulation_is_not_taken_away_by_a_method_that_cannot(road: Road) -> None:
+    road.set_up_tunnel(*GCM, encap=UdpEncap())
+    first, second = places(road.family, UdpEncap())
+    update, _ = updates(first, replace(second, encap=None))
+    with pytest.raises(UnsupportedError, match="cannot remove an encapsulation"):
+        road.roaming.engine.plan_migration(update, Method.MIGRATE)
+
+
+def test_a_tunnel_made_over_pfkey_is_moved_over_xfrm(road: Road, traffic: Traffic, method: Method) -> None:
+    road.set_up_tunnel(*CBC_SHA1, engine_name="pfkey")
+    first, second = places(road.family)
+    with traffic.flood():
+        move(road, first, second, method)
+        traffic.wait_until_it_flows()
+    check_wire(road, [first, second])
+
+
+def _move_encap(road: Road, traffic: Traffic, method: Method, before: UdpEncap | None, after: UdpEncap | None) -> None:
+    road.decapsulate(4500, 4501)
+    road.set_up_tunnel(*GCM, encap=before)
+    first, second = places(road.family, before)
+    second = replace(second, encap=after)
+    traffic.send()
+    move(road, first, second, method)
+    traffic.send()
+    check_wire(road, [first, second])
+    assert {sa.encap for sa in road.roaming.engine.dump_sas()} == {after, after and after.reversed()}
+
+
+def _has_migrate_state(engine: Engine) -> bool:
+    """Say what the lab's matrix says of this kernel; a probe is asked only where the matrix does not know it."""
+    name = os.environ.get("LAB_KERNEL", "host")
+    if name == "host":
+        return bool(engine.supports(Feature.MIGRATE_STATE).available)
+    return Feature.MIGRATE_STATE.value not in kernels.load().kernel(name).lacks
+
+
+def _spi(sa: SA) -> int:
+    return sa.id.spi
+
+
+def _moved(sa: SA, old: Place, new: Place) -> SA:
+    if sa.source == old.roaming:
+        return replace(sa, source=new.roaming)
+    return replace(sa, id=replace(sa.id, destination=new.roaming))
+
+
+def _moved_policy(policy: Policy, old: Place, new: Place) -> Policy:
+    (template,) = policy.templates
+    if template.source == old.roaming:
+        return replace(policy, templates=(replace(template, source=new.roaming),))
+    return replace(policy, templates=(replace(template, destination=new.roaming),))
+
+
+def _written(policies: list[Policy]) -> dict[object, Policy]:
+    return {policy.id: policy.as_written() for policy in policies}
