@@ -1,12 +1,13 @@
-"""From a step to the requests that do it, in the order in which the kernel shall run them."""
+"""How a step is done: its requests, in the order in which the kernel shall run them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from pfkeyx.migration.plan import Method, SAMove, Step
-from pfkeyx.model import SA, Action, Direction, IPAddress, PolicyId, Template, UdpEncap
-from pfkeyx.operation import Batch, Dialect, Request
+from pfkeyx.errors import UnsupportedError
+from pfkeyx.migration.plan import Method, Step, leading_pairs, leading_policy
+from pfkeyx.model import SA, Action, IPAddress, PolicyId, Replay, Template, UdpEncap
+from pfkeyx.operation import Batch, Dialect, Operation, Request
 
 
 @runtime_checkable
@@ -17,41 +18,69 @@ class MigratingDialect(Dialect, Protocol):
         """Return the request that moves one SA, found by its SPI."""
 
     def migrate_policy(
-        self, policy_id: PolicyId, moves: list[tuple[Template, Template]], encap: UdpEncap | None
+        self, policy_id: PolicyId, moves: Sequence[tuple[Template, Template]], encap: UdpEncap | None
     ) -> Request[None]:
         """Return the request that moves a policy's templates, and the newest SA of each."""
 
+    def set_replay(self, sa: SA, replay: Replay) -> Request[None]:
+        """Return the request that sets an SA's sequence numbers and replay window."""
 
-def step_batch(dialect: MigratingDialect, step: Step) -> Batch:
-    """Return the one datagram that does a step.
+
+#: How far a sequence number is put ahead: packets that are past the policy when it blocks, segments included.
+_MARGIN = 4096
+
+
+def perform(dialect: MigratingDialect, step: Step) -> Operation[None]:
+    """Do a step.
 
     Outbound it is a bracket: the policies are blocked in place with their templates, so that nothing leaves in
     clear nor under a used sequence number while the SA is between two states, and allowed again at the end.
     The kernel runs a datagram to its end even when its sender is killed.
     """
-    return Batch(tuple(_requests(dialect, step)), one_datagram=True)
+    if step.method is Method.MIGRATE and step.outbound and step.sas:
+        yield from _migrate_ahead(dialect, step)
+    else:
+        yield Batch(requests(dialect, step), one_datagram=True)
 
 
-def _requests(dialect: MigratingDialect, step: Step) -> Iterator[Request[None]]:
+def requests(dialect: MigratingDialect, step: Step) -> tuple[Request[None], ...]:
+    """Return what is asked in a step, in order, but for the sequence numbers that MIGRATE puts ahead."""
+    return (*_block(dialect, step), *_move(dialect, step), *_allow(dialect, step))
+
+
+def _migrate_ahead(dialect: MigratingDialect, step: Step) -> Operation[None]:
+    # MIGRATE copies the sequence number and lets the old SA live a little longer, for a packet that was past its
+    # policy when that was blocked: the copy would use its number again. So the number is read when nothing new
+    # flows, and put ahead. Killed between the two datagrams, the policies stay blocked: it fails closed.
+    yield Batch(tuple(_block(dialect, step)), one_datagram=True)
+    states = yield Batch(tuple(dialect.get_sa(move.before.id) for move in step.sas))
+    ahead = tuple(dialect.set_replay(move.after, _ahead(state)) for move, state in zip(step.sas, states, strict=True))
+    yield Batch((*_move(dialect, step), *ahead, *_allow(dialect, step)), one_datagram=True)
+
+
+def _ahead(sa: SA) -> Replay:
+    replay = sa.replay or Replay(0, 0, (0,))
+    outbound = replay.outbound + _MARGIN
+    if outbound >= 1 << (64 if sa.esn else 32):
+        raise UnsupportedError(f"moving {sa} by MIGRATE", "its sequence numbers are used up: rekey it")
+    return replace(replay, outbound=outbound)
+
+
+def _block(dialect: MigratingDialect, step: Step) -> Iterator[Request[None]]:
     if step.outbound and step.sas:
         for move in step.policies:
             yield dialect.update_policy(replace(move.before, action=Action.BLOCK))
+
+
+def _move(dialect: MigratingDialect, step: Step) -> Iterator[Request[None]]:
     if step.method is Method.MIGRATE_STATE:
-        for sa_move in step.sas:
-            after = sa_move.after
-            yield dialect.migrate_sa(sa_move.before, after.source, after.destination, after.encap)
+        for move in step.sas:
+            yield dialect.migrate_sa(move.before, move.after.source, move.after.destination, move.after.encap)
     elif step.sas:
-        yield _migrate_through_policy(dialect, step)
+        pairs = leading_pairs(step.policies)
+        yield dialect.migrate_policy(leading_policy(step.policies).before.id, pairs, step.sas[0].after.encap)
+
+
+def _allow(dialect: MigratingDialect, step: Step) -> Iterator[Request[None]]:
     for move in step.policies:
         yield dialect.update_policy(move.after)
-
-
-def _migrate_through_policy(dialect: MigratingDialect, step: Step) -> Request[None]:
-    # Inbound the kernel is asked with the `in` policy: `fwd` is only looked up for what goes on.
-    policy = min(step.policies, key=lambda move: move.before.direction is Direction.FORWARD)
-    pairs = [(old, new) for old, new in zip(policy.before.templates, policy.after.templates, strict=True) if old != new]
-    return dialect.migrate_policy(policy.before.id, pairs, _encap(step.sas))
-
-
-def _encap(sas: tuple[SAMove, ...]) -> UdpEncap | None:
-    return sas[0].after.encap

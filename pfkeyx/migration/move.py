@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pfkeyx.errors import InvalidRequestError, MigrationError, PfkeyxError, UnsupportedError
 from pfkeyx.features import Feature
-from pfkeyx.migration.methods import MigratingDialect, step_batch
+from pfkeyx.migration.methods import MigratingDialect, perform, requests
 from pfkeyx.migration.plan import Method, MigrationPlan, PolicyMove, SAMove, Step, make_plan
 from pfkeyx.migration.report import MigrationReport
 from pfkeyx.migration.update import AddressUpdate
@@ -53,11 +53,15 @@ def migrate(dialect: Dialect, what: MigrationPlan | AddressUpdate) -> Operation[
     else:
         plan, before = yield from _plan(dialect, what, None)
     migrating = _migrating(dialect)
+    # All requests are built before one is sent, the undoing ones too: what could not be said is refused here.
+    for step in plan.steps:
+        requests(migrating, step)
+        requests(migrating, step.reversed(step.sas))
     begun: list[Step] = []
     try:
         for step in plan.steps:
             begun.append(step)
-            yield step_batch(migrating, step)
+            yield from perform(migrating, step)
         after = yield from _snapshot(dialect)
     except PfkeyxError as error:
         raise (yield from _roll_back(migrating, begun, str(error))) from error
@@ -111,6 +115,8 @@ def _differences(steps: Sequence[Step], before: Snapshot, after: Snapshot) -> It
             yield f"the kernel moved {move.before} and lost something: {_differing(move.after, new.as_written())}"
         elif any(count < count_before for count, count_before in zip(_counts(new), _counts(old), strict=True)):
             yield f"the kernel moved {move.before} and its counters went back"
+        elif not _same_window(old, new):
+            yield f"the kernel moved {move.before} and forgot which packets it had received"
     for policy_move in _policy_moves(steps):
         policy = after.policy(policy_move.after.id)
         if policy is None or policy.as_written() != policy_move.after:
@@ -135,28 +141,49 @@ def _differing(planned: SA, found: SA) -> str:
 
 def _counts(sa: SA) -> tuple[int, ...]:
     replay = (sa.replay.outbound, sa.replay.inbound) if sa.replay else (0, 0)
-    return (*replay, sa.usage.packets if sa.usage else 0)
+    return (*replay, sa.usage.packets, sa.usage.octets, sa.usage.added) if sa.usage else replay
+
+
+def _same_window(old: SA, new: SA) -> bool:
+    if old.replay is None or new.replay is None or old.replay.inbound != new.replay.inbound:
+        return True
+    # Packets may have come meanwhile that fill gaps, and none is forgotten.
+    windows = zip(old.replay.bitmap, new.replay.bitmap, strict=False)
+    return all(word & later == word for word, later in windows)
 
 
 def _roll_back(dialect: MigratingDialect, begun: Sequence[Step], reason: str) -> Operation[MigrationError]:
     """Undo the begun steps, last first, by what the kernel holds now, and return the error that says what is where."""
+    try:
+        return (yield from _undo(dialect, begun, reason))
+    except PfkeyxError as error:
+        reason += f"; what is where could not be read: {error}"
+        return MigrationError(reason, moved=(), not_moved=(), rolled_back=False)
+
+
+def _undo(dialect: MigratingDialect, begun: Sequence[Step], reason: str) -> Operation[MigrationError]:
     now = yield from _snapshot(dialect)
     for step in reversed(begun):
         moved = [move for move in step.sas if _moved(now, move) is not None]
         try:
-            yield step_batch(dialect, step.reversed(moved))
+            yield from perform(dialect, step.reversed(moved))
         except PfkeyxError as error:
             reason += f"; undoing it: {error}"
     now = yield from _snapshot(dialect)
+    is_whole = True
     there: list[object] = []
     here: list[object] = []
     for move in _sa_moves(begun):
+        sa = now.sa(move.before.id)
         (here if _moved(now, move) is None else there).append(move.before)
+        if _moved(now, move) is None and (sa is None or sa.as_written() != move.before):
+            reason += f"; {move.before} is {'gone' if sa is None else 'not as it was'}"
+            is_whole = False
     for policy_move in _policy_moves(begun):
         policy = now.policy(policy_move.before.id)
         is_back = policy is not None and policy.as_written() == policy_move.before
         (here if is_back else there).append(policy_move.before)
-    return MigrationError(reason, moved=there, not_moved=here, rolled_back=not there)
+    return MigrationError(reason, moved=there, not_moved=here, rolled_back=is_whole and not there)
 
 
 def _found(item: T | None) -> T:

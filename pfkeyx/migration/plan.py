@@ -3,15 +3,29 @@
 Pure: the SAD, the SPD and the probes' answers come in as values, and the plan is a value.
 """
 
+import errno
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from pfkeyx.algorithms import AES_CTR
 from pfkeyx.errors import AlreadyExistsError, InvalidRequestError, UnsupportedError
 from pfkeyx.features import Feature, Support
 from pfkeyx.migration.update import KEEP, AddressUpdate, Keep
-from pfkeyx.model import SA, Action, Direction, IPAddress, Mode, Policy, Template, UdpEncap, any_selector
+from pfkeyx.model import (
+    SA,
+    Action,
+    Direction,
+    IPAddress,
+    Mode,
+    Policy,
+    Protocol,
+    SAFlag,
+    SAId,
+    Selector,
+    Template,
+    UdpEncap,
+    any_selector,
+)
 
 
 class Method(Enum):
@@ -21,6 +35,9 @@ class Method(Enum):
     MIGRATE = "MIGRATE"
 
 
+#: RFC 3686, whatever the cipher.
+_COUNTER_MODE = "rfc3686("
+_OFFLOAD = 28  # XFRMA_OFFLOAD_DEV
 _FEATURES = {Method.MIGRATE_STATE: Feature.MIGRATE_STATE, Method.MIGRATE: Feature.MIGRATE}
 
 
@@ -96,7 +113,9 @@ class MigrationPlan:
         if not self.steps:
             lines.append("  nothing to do: it has been moved already")
         for number, step in enumerate(self.steps, 1):
-            if step.outbound:
+            if step.outbound and step.method is Method.MIGRATE:
+                title = "outbound: block its policies; then move, put the sequence ahead and allow, in one datagram"
+            elif step.outbound:
                 title = "outbound: block its policies, move, allow again, in one datagram"
             else:
                 title = "inbound: move, then its policies, in one datagram"
@@ -120,10 +139,7 @@ def make_plan(
     `method` forces one. Raises `InvalidRequestError` when nothing is at the old or new addresses,
     `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method loses nothing.
     """
-    old, new = update.old, update.new
-    if not _between(sas, update, old.local, old.remote) and not _between(sas, update, new.local, new.remote):
-        named = f" named {', '.join(map(str, update.sas))}" if update.sas is not None else ""
-        raise InvalidRequestError(f"plan migration: there is no SA{named} at {old}; is the old address right?")
+    _check_found(update, sas)
     steps = []
     for outbound in (True, False):
         moves = tuple(_sa_moves(update, sas, outbound))
@@ -135,19 +151,32 @@ def make_plan(
     return MigrationPlan(update, tuple(steps), method)
 
 
+def _check_found(update: AddressUpdate, sas: Sequence[SA]) -> None:
+    old, new = update.old, update.new
+    found = [*_between(sas, update, old.local, old.remote), *_between(sas, update, new.local, new.remote)]
+    missing = [named for named in update.sas or () if not any(_is_the_named(sa, named, update) for sa in found)]
+    if missing or not found:
+        what = f"SA {', '.join(map(str, missing))}" if missing else "SA"
+        raise InvalidRequestError(f"plan migration: there is no {what} at {old}; is the old address right?")
+
+
 def _between(
     sas: Iterable[SA], update: AddressUpdate, local: IPAddress, remote: IPAddress, outbound: bool | None = None
 ) -> list[SA]:
     pairs = {True: (local, remote), False: (remote, local)}
     wanted = set(pairs.values()) if outbound is None else {pairs[outbound]}
-    return [sa for sa in sas if (sa.source, sa.destination) in wanted and _is_named(sa, update)]
+    # What an ACQUIRE left behind has no SPI, and goes by itself.
+    at_hand = [sa for sa in sas if (sa.source, sa.destination) in wanted and sa.id.spi]
+    if update.sas is None:
+        return at_hand
+    return [sa for sa in at_hand if any(_is_the_named(sa, named, update) for named in update.sas)]
 
 
-def _is_named(sa: SA, update: AddressUpdate) -> bool:
+def _is_the_named(sa: SA, named: SAId, update: AddressUpdate) -> bool:
     # After a move an SA has another destination, and is still the one that was named.
-    return update.sas is None or any(
-        (sa.id.spi, sa.id.protocol, sa.id.mark) == (named.spi, named.protocol, named.mark) for named in update.sas
-    )
+    ends = ({update.old.local, update.new.local}, {update.old.remote, update.new.remote})
+    same_end = any(named.destination in end and sa.destination in end for end in ends)
+    return same_end and replace(sa.id, destination=named.destination) == named
 
 
 def _sa_moves(update: AddressUpdate, sas: Sequence[SA], outbound: bool) -> Iterable[SAMove]:
@@ -159,10 +188,17 @@ def _sa_moves(update: AddressUpdate, sas: Sequence[SA], outbound: bool) -> Itera
             id=replace(sa.id, destination=destination),
             source=source,
             encap=_encap_after(sa, update.encap, outbound),
-            selector=None if before.effective_selector == any_selector(source.version) else before.effective_selector,
+            selector=_selector_after(before, source.version),
         )
         if after != before:
             yield SAMove(before, after)
+
+
+def _selector_after(sa: SA, version: int) -> Selector | None:
+    if sa.selector is None and SAFlag.AF_UNSPEC in sa.flags:
+        return None
+    selector = sa.effective_selector
+    return None if selector == any_selector(version) and SAFlag.AF_UNSPEC not in sa.flags else selector
 
 
 def _ends(update: AddressUpdate, outbound: bool) -> tuple[IPAddress, IPAddress]:
@@ -179,29 +215,37 @@ def _encap_after(sa: SA, encap: UdpEncap | Keep | None, outbound: bool) -> UdpEn
 def _policy_moves(
     update: AddressUpdate, sas: Sequence[SA], policies: Sequence[Policy], outbound: bool
 ) -> Iterable[PolicyMove]:
-    concerned = [
-        *_between(sas, update, update.old.local, update.old.remote, outbound),
-        *_between(sas, update, update.new.local, update.new.remote, outbound),
-    ]
-    reqids = {sa.reqid for sa in concerned}
+    reqids = None
+    if update.sas is not None:
+        at_old = _between(sas, update, update.old.local, update.old.remote, outbound)
+        at_new = _between(sas, update, update.new.local, update.new.remote, outbound)
+        reqids = {sa.reqid for sa in (*at_old, *at_new)}
     directions = (Direction.OUT,) if outbound else (Direction.IN, Direction.FORWARD)
     for policy in policies:
         if policy.direction not in directions:
             continue
         before = policy.as_written()
         templates = tuple(_moved_template(t, update, reqids, outbound) for t in before.templates)
-        interrupted = before.action is Action.BLOCK and any(
-            (t.source, t.destination) == _ends(update, outbound) for t in templates
+        # Only outbound policies are ever blocked by a move.
+        interrupted = (
+            outbound
+            and before.action is Action.BLOCK
+            and any((t.source, t.destination) == _ends(update, outbound) and _has_reqid(t, reqids) for t in templates)
         )
         after = replace(before, templates=templates, action=Action.ALLOW if interrupted else before.action)
         if after != before:
             yield PolicyMove(before, after)
 
 
-def _moved_template(template: Template, update: AddressUpdate, reqids: set[int], outbound: bool) -> Template:
+def _has_reqid(template: Template, reqids: set[int] | None) -> bool:
+    """Return whether a template is for SAs of these reqids; None are all."""
+    return reqids is None or not template.reqid or template.reqid in reqids
+
+
+def _moved_template(template: Template, update: AddressUpdate, reqids: set[int] | None, outbound: bool) -> Template:
     old = update.old
     at = (old.local, old.remote) if outbound else (old.remote, old.local)
-    if (template.source, template.destination) != at or (template.reqid and template.reqid not in reqids):
+    if (template.source, template.destination) != at or not _has_reqid(template, reqids):
         return template
     source, destination = _ends(update, outbound)
     return replace(template, source=source, destination=destination)
@@ -215,7 +259,10 @@ def _check_targets(moves: Sequence[SAMove], sas: Sequence[SA]) -> None:
         occupant = taken.get((move.after.id.spi, move.after.id.protocol, move.after.destination))
         if occupant is not None:
             raise AlreadyExistsError(
-                17, "plan migration", move.before, f"{occupant} has the same SPI at the new address: delete it first"
+                errno.EEXIST,
+                "plan migration",
+                move.before,
+                f"{occupant} has the same SPI at the new address: delete it first",
             )
 
 
@@ -228,7 +275,7 @@ def _step(
 ) -> Step:
     passed_over: list[tuple[Method, str]] = []
     for method in (forced,) if forced else Method:
-        reason = _objection(method, sas, policies, supports)
+        reason = _objection(method, outbound, sas, policies, supports)
         if reason is None:
             return Step(outbound, method, sas, policies, tuple(passed_over))
         passed_over.append((method, reason))
@@ -238,6 +285,7 @@ def _step(
 
 def _objection(
     method: Method,
+    outbound: bool,
     sas: Sequence[SAMove],
     policies: Sequence[PolicyMove],
     supports: Mapping[Feature, Support],
@@ -249,12 +297,16 @@ def _objection(
     if not support.available:
         return support.reason
     for sa in (move.before for move in sas):
-        if sa.encryption is not None and sa.encryption.algorithm is AES_CTR:
-            return "every kernel migration forgets the IV generator of AES-CTR, and the SA is dead afterwards"
+        if sa.encryption is not None and sa.encryption.algorithm.xfrm_name.startswith(_COUNTER_MODE):
+            return f"every kernel migration forgets the IV generator of {sa.encryption.algorithm}: the SA would be dead"
+        if sa.id.protocol not in (Protocol.ESP, Protocol.AH):
+            return f"{sa} is neither ESP nor AH"
         if sa.encryption is None and sa.authentication is None:
             return f"{sa} is larval, and has no keys yet"
         if sa.mode is not Mode.TUNNEL:
             return f"{sa} is in {sa.mode} mode, whose selectors would have to follow"
+    if outbound and any(template.optional for move in policies for template in move.before.templates):
+        return "an optional template would let packets pass in clear if its SA could not be moved"
     return _migrate_objection(sas, policies) if method is Method.MIGRATE else None
 
 
@@ -263,12 +315,30 @@ def _migrate_objection(sas: Sequence[SAMove], policies: Sequence[PolicyMove]) ->
         return "it does not find marked policies, nor those of an interface id, on every kernel"
     if any(move.before.mark or move.before.if_id for move in policies):
         return "it does not find marked policies, nor those of an interface id, on every kernel"
-    if len({(move.before.id.protocol, move.before.mode, move.before.reqid) for move in sas}) < len(sas):
+    if any(attribute.number == _OFFLOAD for move in sas for attribute in move.before.other):
+        return "it drops the offload to hardware"
+    wanted = {(move.before.id.protocol, move.before.mode, move.before.reqid) for move in sas}
+    if len(wanted) < len(sas):
         return "it moves only the newest of several SAs with one reqid"
     if len({move.after.encap for move in sas}) > 1:
         return "it gives all SAs the same encapsulation"
     if any(move.before.encap and not move.after.encap for move in sas):
         return "it cannot remove an encapsulation on every kernel"
-    if not any(t != u for move in policies for t, u in zip(move.before.templates, move.after.templates, strict=True)):
-        return "it finds SAs only through a policy with the old addresses"
+    pairs = leading_pairs(policies)
+    if {(old.protocol, old.mode, old.reqid) for old, _ in pairs} != wanted:
+        return "it finds SAs only through a policy that names each of them at the old addresses"
     return None
+
+
+def leading_pairs(policies: Sequence[PolicyMove]) -> tuple[tuple[Template, Template], ...]:
+    """Return the old and new templates of the policy through which MIGRATE is asked, those that change."""
+    if not policies:
+        return ()
+    move = leading_policy(policies)
+    pairs = zip(move.before.templates, move.after.templates, strict=True)
+    return tuple((old, new) for old, new in pairs if old != new)
+
+
+def leading_policy(policies: Sequence[PolicyMove]) -> PolicyMove:
+    """Return the policy through which MIGRATE is asked: `in` before `fwd`, which is only looked up for what goes on."""
+    return min(policies, key=lambda move: move.before.direction is Direction.FORWARD)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from pfkeyx.checks import check_bits
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import IPAddress, SAId, UdpEncap, same_family
 
@@ -57,6 +58,9 @@ class AddressUpdate:
             # The kernel would accept these and lose the traffic.
             if address.is_unspecified or address.is_multicast:
                 raise InvalidRequestError(f"address update: {address} cannot be the end of a tunnel")
+        if isinstance(self.encap, UdpEncap):
+            ports = {"source port": self.encap.source_port, "destination port": self.encap.destination_port}
+            check_bits("address update", self, 16, **ports)
         if self.old == self.new and self.encap is KEEP:
             raise InvalidRequestError(f"address update: old and new are both {self.old}; nothing would change")
 

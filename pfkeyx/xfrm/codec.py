@@ -7,7 +7,7 @@ from socket import AF_INET, AF_INET6
 from typing import Any, TypeVar
 
 from pfkeyx.algorithms import Kind, by_xfrm_name
-from pfkeyx.errors import MalformedReplyError
+from pfkeyx.errors import InvalidRequestError, MalformedReplyError
 from pfkeyx.events import Acquire, Expire
 from pfkeyx.model import (
     SA,
@@ -77,7 +77,10 @@ def encode(
     message["header"]["flags"] = flags
     message.update(fields)
     message["attrs"] = attributes or []
-    message.encode()
+    try:
+        message.encode()
+    except struct.error as error:
+        raise InvalidRequestError(f"XFRM message {message_type}: a number does not fit its field: {error}") from error
     data = bytearray(message.data)
     for attribute in other:
         data += struct.pack("=HH", 4 + len(attribute.data), attribute.number) + attribute.data
@@ -89,7 +92,7 @@ def encode(
 def sa_fields(sa: SA) -> dict[str, Any]:
     """Return the `xfrm_usersa_info` of an SA that is to be made."""
     return {
-        "sel": selector_fields(sa.effective_selector),
+        "sel": sa_selector_fields(sa),
         "id": {"daddr": sa.destination.packed, "spi": sa.id.spi, "proto": sa.id.protocol},
         "saddr": sa.source.packed,
         "lft": _lifetime_fields(sa.lifetime),
@@ -116,6 +119,29 @@ def sa_attributes(sa: SA) -> list[tuple[str, Any]]:
         esn = {"bmp_len": words, "replay_window": sa.replay_window, "bmp": bytes(4 * words)}
         attributes.append(("XFRMA_REPLAY_ESN_VAL", esn))
     return attributes + mark_attributes(sa.id.mark, sa.if_id)
+
+
+def sa_selector_fields(sa: SA) -> dict[str, Any]:
+    """Return the `xfrm_selector` of an SA, empty where the SA carries every packet of both IP versions."""
+    if sa.selector is None and SAFlag.AF_UNSPEC in sa.flags:
+        return {}
+    return selector_fields(sa.effective_selector)
+
+
+def replay_attribute(sa: SA, replay: Replay) -> tuple[str, Any]:
+    """Return the attribute that sets the sequence numbers and the replay window of an SA."""
+    if not _has_long_window(sa):
+        bitmap = replay.bitmap[0] if replay.bitmap else 0
+        return "XFRMA_REPLAY_VAL", {"oseq": replay.outbound, "seq": replay.inbound, "bitmap": bitmap}
+    return "XFRMA_REPLAY_ESN_VAL", {
+        "bmp_len": len(replay.bitmap),
+        "oseq": replay.outbound & 0xFFFFFFFF,
+        "oseq_hi": replay.outbound >> 32,
+        "seq": replay.inbound & 0xFFFFFFFF,
+        "seq_hi": replay.inbound >> 32,
+        "replay_window": sa.replay_window,
+        "bmp": struct.pack(f"={len(replay.bitmap)}I", *replay.bitmap),
+    }
 
 
 def sa_id_fields(sa_id: SAId) -> dict[str, Any]:
@@ -256,7 +282,6 @@ def _decode_sa(message: wire.xfrm_message, info: Any = None) -> SA:
     info = message if info is None else info
     family = info["family"]
     source = decode_address(info["saddr"], family)
-    encap = message.get_attr("XFRMA_ENCAP")
     replay, window = _decode_replay(message, info["replay_window"])
     return SA(
         id=SAId(
@@ -270,8 +295,8 @@ def _decode_sa(message: wire.xfrm_message, info: Any = None) -> SA:
         reqid=info["reqid"],
         encryption=_decode_encryption(message),
         authentication=_decode_authentication(message),
-        encap=UdpEncap(encap["encap_sport"], encap["encap_dport"]) if encap else None,
-        selector=_decode_sa_selector(info["sel"], source),
+        encap=_decode_encap(message),
+        selector=_decode_sa_selector(info["sel"], source, SAFlag(info["flags"])),
         lifetime=_decode_lifetime(info["lft"]),
         replay_window=window,
         flags=SAFlag(info["flags"]),
@@ -377,11 +402,18 @@ def _template_fields(template: Template, version: int) -> dict[str, Any]:
     }
 
 
-def _decode_sa_selector(fields: dict[str, Any], source: IPAddress) -> Selector | None:
+def _decode_sa_selector(fields: dict[str, Any], source: IPAddress, flags: SAFlag) -> Selector | None:
     if fields["family"] == 0:
         return None
     selector = decode_selector(fields)
-    return None if selector == any_selector(source.version) else selector
+    return None if selector == any_selector(source.version) and SAFlag.AF_UNSPEC not in flags else selector
+
+
+def _decode_encap(message: wire.xfrm_message) -> UdpEncap | None:
+    encap = message.get_attr("XFRMA_ENCAP")
+    if not encap or encap["encap_type"] != wire.UDP_ENCAP_ESPINUDP:
+        return None
+    return UdpEncap(encap["encap_sport"], encap["encap_dport"])
 
 
 def _decode_mark(message: wire.xfrm_message) -> Mark | None:
@@ -460,7 +492,7 @@ def _decode_template(fields: dict[str, Any]) -> Template:
 def _other(message: wire.xfrm_message) -> tuple[Attribute, ...]:
     other = []
     for slot in message["attrs"]:
-        if slot.name in _MODELLED:
+        if slot.name in _MODELLED and not (slot.name == "XFRMA_ENCAP" and _decode_encap(message) is None):
             continue
         attribute = slot.cell[1]
         length, number = struct.unpack_from("=HH", attribute.data, attribute.offset)

@@ -22,6 +22,7 @@ XFRM_MSG_UPDPOLICY = 25
 XFRM_MSG_UPDSA = 26
 XFRM_MSG_FLUSHSA = 28
 XFRM_MSG_FLUSHPOLICY = 29
+XFRM_MSG_NEWAE = 30
 XFRM_MSG_MIGRATE = 33
 #: Linux 7.2.
 XFRM_MSG_MIGRATE_STATE = 41
@@ -29,7 +30,6 @@ XFRM_MSG_MIGRATE_STATE = 41
 XFRMNLGRP_ACQUIRE = 1
 XFRMNLGRP_EXPIRE = 2
 
-XFRM_POLICY_BLOCK = 1
 UDP_ENCAP_ESPINUDP = 2
 
 
@@ -137,6 +137,10 @@ class xfrm_usersa_info(cstruct):
 
 class xfrm_usersa_id(cstruct):
     fields = (("daddr", "16s"), ("spi", ">I"), ("family", "H"), ("proto", "B"), ("_pad", "x"))
+
+
+class xfrm_aevent_id(cstruct):
+    fields = (("sa_id", xfrm_usersa_id), ("saddr", "16s"), ("flags", "I"), ("reqid", "I"))
 
 
 class xfrm_userspi_info(cstruct):
@@ -440,6 +444,12 @@ class usersa_id_msg(xfrm_message):
     """GETSA, DELSA."""
 
     fields = xfrm_usersa_id.fields
+
+
+class aevent_id_msg(xfrm_message):
+    """NEWAE."""
+
+    fields = xfrm_aevent_id.fields
 
 
 class userspi_msg(xfrm_message):

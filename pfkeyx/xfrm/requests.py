@@ -10,7 +10,15 @@ from typing import Any
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 
-from pfkeyx.checks import check_pair, check_policy, check_sa, check_sa_id, check_spi_range
+from pfkeyx.checks import (
+    check_bits,
+    check_pair,
+    check_policy,
+    check_policy_id,
+    check_sa,
+    check_sa_id,
+    check_spi_range,
+)
 from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError
 from pfkeyx.features import Feature, Support
 from pfkeyx.model import (
@@ -20,6 +28,7 @@ from pfkeyx.model import (
     Policy,
     PolicyId,
     Protocol,
+    Replay,
     SAId,
     Selector,
     Template,
@@ -72,6 +81,7 @@ class XfrmDialect:
     ) -> Request[int]:
         """Return the request for an SPI between `minimum` and `maximum` (XFRM_MSG_ALLOCSPI)."""
         check_pair("get SPI", source, destination)
+        check_bits("get SPI", f"{source} -> {destination}", 32, reqid=reqid)
         check_spi_range("get SPI", minimum, maximum)
         info = {
             "sel": codec.selector_fields(any_selector(source.version)),
@@ -130,6 +140,7 @@ class XfrmDialect:
 
     def delete_policy(self, policy_id: PolicyId) -> Request[None]:
         """Return the request that deletes one policy (XFRM_MSG_DELPOLICY)."""
+        check_policy_id("delete policy", policy_id)
         message = codec.encode(
             wire.userpolicy_id_msg,
             wire.XFRM_MSG_DELPOLICY,
@@ -182,17 +193,23 @@ class XfrmDialect:
             "new_daddr": destination.packed,
             "new_saddr": source.packed,
             "old_mark": {"v": mark.value, "m": mark.mask} if mark else None,
-            "new_sel": codec.selector_fields(sa.effective_selector),
+            "new_sel": codec.sa_selector_fields(sa),
             "new_reqid": sa.reqid,
             "new_family": codec.family_of(destination),
         }
         attributes: list[tuple[str, Any]] = []
-        if encap is not None:
-            attributes.append(("XFRMA_ENCAP", codec.encap_fields(encap)))
-        elif sa.encap is not None:
-            attributes.append(("XFRMA_ENCAP", {}))
+        # What is left out is inherited, with all that the model does not name.
+        if encap != sa.encap:
+            attributes.append(("XFRMA_ENCAP", codec.encap_fields(encap) if encap is not None else {}))
         message = codec.encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
         return Request("migrate SA", sa, Wire(message, Answer.ACK), _nothing)
+
+    def set_replay(self, sa: SA, replay: Replay) -> Request[None]:
+        """Return the request that sets the sequence numbers and the replay window of an SA (XFRM_MSG_NEWAE)."""
+        fields = {"sa_id": codec.sa_id_fields(sa.id), "saddr": sa.source.packed, "reqid": sa.reqid}
+        attributes = [codec.replay_attribute(sa, replay), *codec.mark_attributes(sa.id.mark)]
+        message = codec.encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, _REPLACED, fields, attributes)
+        return Request("set sequence number", sa, Wire(message, Answer.ACK), _nothing)
 
     def supports(self, feature: Feature) -> Operation[Support]:
         """Probe the kernel for a feature without changing anything."""

@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Self
 
@@ -27,14 +27,14 @@ from pyroute2.netlink.exceptions import NetlinkDecodeError
 from pfkeyx.errors import EventsLostError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.events import Acquire, Event, Expire
 from pfkeyx.native import open_raw
-from pfkeyx.operation import Batch, Request
+from pfkeyx.operation import Batch, Exchange, Request
 from pfkeyx.xfrm import codec
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.requests import Answer
 
 _NETLINK_CAP_ACK = 10
 _HEADER = struct.Struct("=IHHII")
-#: A datagram's worth of acknowledgements stays far below any receive buffer.
+#: So many acknowledgements stay far below any receive buffer.
 _PIPELINED = 64
 _DATAGRAM = 1 << 20
 
@@ -88,15 +88,16 @@ class XfrmTransport:
         """Close the socket."""
         self._socket.close()
 
-    def exchange(self, batch: Batch) -> Generator[None, None, list[Any]]:
-        """Send a batch and return, in order, each one's reply or `KernelError`; yield to wait for the socket."""
+    def exchange(self, batch: Batch) -> Exchange:
+        """Send a batch and return, in order, each one's reply or `KernelError`; see `Transport.exchange`."""
         replies: list[Any] = []
         for requests in _datagrams(batch):
             replies += yield from self._exchange_datagram(requests)
         return replies
 
-    def _exchange_datagram(self, requests: Sequence[Request[Any]]) -> Generator[None, None, list[Any]]:
+    def _exchange_datagram(self, requests: Sequence[Request[Any]]) -> Exchange:
         waiting: dict[int, _Waiting] = {}
+        taken = 0
         datagram = bytearray()
         for request in requests:
             self._sequence = (self._sequence + 1) & 0xFFFFFFFF
@@ -115,7 +116,7 @@ class XfrmTransport:
                 data = self._socket.recv(_DATAGRAM)
             except BlockingIOError:
                 try:
-                    yield
+                    yield taken
                 except TimeoutError:
                     _lose(waiting, errno.ETIMEDOUT)
                 continue
@@ -124,7 +125,10 @@ class XfrmTransport:
                 continue
             for header, offset in _walk(data):
                 asked = waiting.get(header.sequence)
-                if asked is not None and asked.take(header, data, offset):
+                if asked is None:
+                    continue
+                taken += 1
+                if asked.take(header, data, offset):
                     del waiting[header.sequence]
         return [item.reply() for item in answered]
 
@@ -173,9 +177,10 @@ _EVENTS: dict[int, Callable[[wire.xfrm_message], Event]] = {
 
 
 class _Header:
-    __slots__ = ("flags", "sequence", "type")
+    __slots__ = ("flags", "length", "sequence", "type")
 
-    def __init__(self, message_type: int, flags: int, sequence: int) -> None:
+    def __init__(self, length: int, message_type: int, flags: int, sequence: int) -> None:
+        self.length = length
         self.type = message_type
         self.flags = flags
         self.sequence = sequence
@@ -195,6 +200,9 @@ class _Waiting:
             self._acknowledge(_decode(wire.error_msg, data, offset), header.flags)
             return True
         if header.type == NLMSG_DONE:
+            (status,) = struct.unpack_from("=i", data, offset + _HEADER.size) if header.length > _HEADER.size else (0,)
+            if status < 0:
+                self.refuse(-status, "the dump broke off")
             return True
         message_class = wire.RECEIVED.get(header.type)
         if message_class is None:
@@ -253,7 +261,7 @@ def _walk(data: bytes) -> Iterator[tuple[_Header, int]]:
         length, message_type, flags, sequence, _ = _HEADER.unpack_from(data, offset)
         if not _HEADER.size <= length <= len(data) - offset:
             raise MalformedReplyError(f"XFRM: a message claims {length} bytes of {len(data) - offset}")
-        yield _Header(message_type, flags, sequence), offset
+        yield _Header(length, message_type, flags, sequence), offset
         offset += (length + 3) & ~3
 
 

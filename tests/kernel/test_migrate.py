@@ -23,7 +23,7 @@ from pfkeyx import (
     UnsupportedError,
 )
 from tests.kernel.audit import requires
-from tests.kernel.moves import Place, check_wire, move, places, updates
+from tests.kernel.moves import Place, check_wire, move, places, put_ahead, updates
 from tests.kernel.topology import Road
 from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption
@@ -89,7 +89,7 @@ def test_a_move_keeps_keys_limits_counters_and_replay_windows(road: Road, traffi
         assert all(sa.replay is not None and sa.usage is not None and sa.usage.packets == 3 for sa in before[0])
         report, _ = move(road, first, second, method)
         after = [sorted(witness.dump_sas(), key=_spi) for witness in (xfrm, pfkey)]
-        assert after == [[_moved(sa, first, second) for sa in sas] for sas in before]
+        assert after == [[put_ahead(_moved(sa, first, second), method) for sa in sas] for sas in before]
         assert all(sa.lifetime == limits for sa in after[0])
         assert sorted((old for old, _ in report.sas), key=_spi) == before[0]
         assert sorted((new for _, new in report.sas), key=_spi) == after[0]

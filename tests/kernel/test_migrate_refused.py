@@ -1,9 +1,8 @@
 """Moves that cannot be, that are refused midway, or that were interrupted: all or nothing, and it converges."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -23,14 +22,18 @@ from pfkeyx import (
     UnsupportedError,
 )
 from pfkeyx.migration.move import migrate
-from pfkeyx.operation import Batch, run
+from pfkeyx.operation import Batch, Exchange, run
 from pfkeyx.xfrm import XfrmDialect, XfrmTransport
-from tests.kernel.moves import check_wire, move, places, updates
+from tests.kernel.moves import check_wire, move, places, put_ahead, updates
 from tests.kernel.topology import INWARD_SPI, Road
 from tests.kernel.traffic import Traffic
 from tests.kernel.values import authentication, encryption
 
 GCM = (encryption(AES_GCM, 20), None)
+
+
+#: Which datagram moves the inbound side; MIGRATE blocks the outbound side in one of its own.
+INBOUND_STEP = {Method.MIGRATE_STATE: 2, Method.MIGRATE: 3}
 
 
 class InterruptedTransport(XfrmTransport):
@@ -41,7 +44,7 @@ class InterruptedTransport(XfrmTransport):
         self._left = before
         self._happening = happening
 
-    def exchange(self, batch: Batch) -> Generator[None, None, list[Any]]:
+    def exchange(self, batch: Batch) -> Exchange:
         if batch.one_datagram:
             self._left -= 1
             if self._left == 0:
@@ -68,7 +71,7 @@ def test_a_move_that_is_refused_midway_is_undone(road: Road, traffic: Traffic, m
     occupant = replace(inbound.as_written(), id=replace(inbound.id, destination=second.roaming), reqid=99)
     plan = engine.plan_migration(update, method)
     with (
-        closing(InterruptedTransport(2, lambda: engine.add_sa(occupant))) as transport,
+        closing(InterruptedTransport(INBOUND_STEP[method], lambda: engine.add_sa(occupant))) as transport,
         pytest.raises(MigrationError, match="everything is back at the old addresses") as refusal,
     ):
         run(migrate(XfrmDialect(), plan), transport)
@@ -76,7 +79,7 @@ def test_a_move_that_is_refused_midway_is_undone(road: Road, traffic: Traffic, m
     assert refusal.value.moved == ()
     assert isinstance(refusal.value.__cause__, KernelError)
     engine.delete_sa(occupant.id)
-    assert _everything(engine) == before
+    assert _everything(engine) == ([put_ahead(sa, method, 2) for sa in before[0]], before[1])
     traffic.send()
     check_wire(road, [first])
 
@@ -87,11 +90,28 @@ def test_a_move_that_was_interrupted_is_finished_by_the_same_call(road: Road, tr
     update, _ = updates(first, second)
     engine = road.roaming.engine
     plan = engine.plan_migration(update, method)
-    with closing(InterruptedTransport(2, _kill)) as transport, pytest.raises(Killed):
+    with closing(InterruptedTransport(INBOUND_STEP[method], _kill)) as transport, pytest.raises(Killed):
         run(migrate(XfrmDialect(), plan), transport)
     assert {sa.source for sa in engine.dump_sas()} == {second.roaming, second.gateway}
     assert {sa.destination for sa in engine.dump_sas()} == {first.roaming, first.gateway}
     move(road, first, second, method)
+    traffic.send()
+    check_wire(road, [second])
+
+
+def test_a_move_that_was_interrupted_in_the_bracket_has_failed_closed_and_is_finished(
+    road: Road, traffic: Traffic
+) -> None:
+    road.set_up_tunnel(*GCM)
+    first, second = places(road.family)
+    update, _ = updates(first, second)
+    engine = road.roaming.engine
+    plan = engine.plan_migration(update, Method.MIGRATE)
+    with closing(InterruptedTransport(2, _kill)) as transport, pytest.raises(Killed):
+        run(migrate(XfrmDialect(), plan), transport)
+    with pytest.raises(PermissionError):
+        traffic.outward.send(1)
+    move(road, first, second, Method.MIGRATE)
     traffic.send()
     check_wire(road, [second])
 

@@ -26,6 +26,11 @@ class Frame:
     sequence: int = 0
     ports: tuple[int, int] | None = None
 
+    @property
+    def outside(self) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address, tuple[int, int] | None]:
+        """What tells one place of a tunnel from another."""
+        return self.source, self.destination, self.ports
+
 
 class Wire:
     """Listens to what a device of the calling thread's namespace sends; `read` it from time to time."""

@@ -5,10 +5,23 @@ from typing import Any
 
 import pytest
 
-from pfkeyx import SA, Action, Engine, InvalidRequestError, KernelError, MigrationError, Policy, Replay, SAId, Usage
+from pfkeyx import (
+    SA,
+    Action,
+    Engine,
+    InvalidRequestError,
+    KernelError,
+    Lifetime,
+    Limit,
+    MigrationError,
+    Policy,
+    Replay,
+    SAId,
+    Usage,
+)
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
-from tests.unit.samples import INBOUND, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, UPDATE
+from tests.unit.samples import INBOUND, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, UPDATE, USAGE
 
 Script = list[tuple[str, Any]]
 
@@ -65,11 +78,29 @@ def test_a_move_blocks_moves_and_allows_in_one_datagram_a_direction() -> None:
 
 def test_migrate_by_policy_moves_each_direction_through_one_policy() -> None:
     probes: Script = [("migrate SA", Refusal(22)), ("probe migrate", Refusal(22))]
-    outward: Script = [("update policy", None), ("migrate policy", None), ("update policy", None)]
+    outward: Script = [
+        ("update policy", None),
+        ("get SA", OUTBOUND),
+        ("migrate policy", None),
+        ("set sequence number", None),
+        ("update policy", None),
+    ]
     inward: Script = [("migrate policy", None), ("update policy", None), ("update policy", None)]
     kernel, engine = migrate(probes + OLD_STATE + outward + inward + NEW_STATE)
     engine.migrate(UPDATE)
     assert [subject for operation, subject, _ in kernel.asked if operation == "migrate policy"] == [OUT.id, IN.id]
+
+
+def test_migrate_by_policy_does_not_put_a_sequence_number_ahead_that_has_no_room() -> None:
+    probes: Script = [("migrate SA", Refusal(22)), ("probe migrate", Refusal(22))]
+    used_up = replace(OUTBOUND, replay=Replay(0xFFFFFFF0, 0, (0,)))
+    outward: Script = [("update policy", None), ("get SA", used_up)]
+    restore: Script = [("update policy", None)]
+    kernel, engine = migrate(probes + OLD_STATE + outward + OLD_STATE + restore + OLD_STATE)
+    with pytest.raises(MigrationError, match="rekey it") as caught:
+        engine.migrate(UPDATE)
+    assert caught.value.rolled_back
+    assert kernel.is_finished
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -131,6 +162,7 @@ def test_a_success_that_moved_nothing_is_not_believed() -> None:
         (replace(NEW_OUTBOUND, reqid=0), "lost something: reqid"),
         (replace(NEW_OUTBOUND, replay=Replay(0, 0, (0,))), "counters went back"),
         (replace(NEW_OUTBOUND, replay=Replay(99, 0, (0,)), usage=Usage(0, 0, 1, 2)), "counters went back"),
+        (replace(NEW_OUTBOUND, replay=Replay(41, 0, (0,)), usage=replace(USAGE, octets=1)), "counters went back"),
     ],
 )
 def test_a_move_that_lost_something_is_undone(wrong: SA, complaint: str) -> None:
@@ -142,6 +174,32 @@ def test_a_move_that_lost_something_is_undone(wrong: SA, complaint: str) -> None
     assert caught.value.rolled_back
 
 
+def test_an_sa_that_did_not_come_back_whole_is_not_called_rolled_back() -> None:
+    halfway = state([NEW_OUTBOUND, INBOUND], [at_new(OUT), IN, FORWARD])
+    undo: Script = [("update policy", None)] * 2 + BRACKET
+    after = state([replace(OUTBOUND, reqid=0)], list(POLICIES))
+    _, engine = migrate(PROBES + OLD_STATE + BRACKET + refused(INWARD, 0) + halfway + undo + after)
+    with pytest.raises(MigrationError, match=r"is not as it was; esp 0xc0ffee02 .* is gone") as caught:
+        engine.migrate(UPDATE)
+    assert not caught.value.rolled_back
+
+
+def test_when_the_kernel_cannot_be_read_any_more_the_error_says_so() -> None:
+    unreadable: Script = [("dump SAs", Refusal(105))]
+    _, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + unreadable + unreadable)
+    with pytest.raises(MigrationError, match="what is where could not be read") as caught:
+        engine.migrate(UPDATE)
+    assert not caught.value.rolled_back
+
+
+def test_a_policy_that_could_not_be_written_back_is_found_before_anything_is_sent() -> None:
+    limited = replace(IN, lifetime=Lifetime(hard=Limit(octets=0)))
+    kernel, engine = migrate(PROBES + state(list(SAS), [OUT, limited, FORWARD]))
+    with pytest.raises(InvalidRequestError, match="a limit of 0"):
+        engine.migrate(UPDATE)
+    assert kernel.is_finished
+
+
 def test_a_plan_that_the_sad_has_outrun_is_refused_before_anything_is_done() -> None:
     rekeyed = state([replace(OUTBOUND, id=SAId(REMOTE, 0xC0FFEE05)), INBOUND], list(POLICIES))
     kernel, engine = migrate(PROBES + OLD_STATE + PROBES + rekeyed)
@@ -149,6 +207,14 @@ def test_a_plan_that_the_sad_has_outrun_is_refused_before_anything_is_done() -> 
     with pytest.raises(InvalidRequestError, match="plan again"):
         engine.migrate(plan)
     assert kernel.is_finished
+
+
+def test_a_replay_window_that_was_emptied_is_seen() -> None:
+    emptied = replace(NEW_INBOUND, replay=Replay(0, 39, (0,)))
+    after = state([NEW_OUTBOUND, emptied], NEW_POLICIES)
+    _, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + after + after + INWARD + BRACKET + OLD_STATE)
+    with pytest.raises(MigrationError, match="forgot which packets it had received"):
+        engine.migrate(UPDATE)
 
 
 def test_counters_that_go_on_do_not_outdate_a_plan() -> None:

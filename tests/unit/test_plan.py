@@ -12,6 +12,7 @@ from pfkeyx import (
     AddressPair,
     AddressUpdate,
     AlreadyExistsError,
+    Attribute,
     Direction,
     Encryption,
     InvalidRequestError,
@@ -153,12 +154,64 @@ def test_a_policy_that_blocks_and_has_no_templates_stays() -> None:
     assert wall not in [move.before for step in plan.steps for move in step.policies]
 
 
-def test_policies_of_another_reqid_and_of_single_sockets_stay() -> None:
+def test_all_policies_between_the_addresses_move_but_those_of_single_sockets() -> None:
+    (template,) = POLICIES[0].templates
+    trap = replace(POLICIES[0], templates=(replace(template, reqid=8),), priority=1)
+    of_a_socket = replace(POLICIES[0], direction=Direction(4))
+    plan = make_plan(UPDATE, SAS, [*POLICIES, trap, of_a_socket], BOTH_METHODS)
+    assert [move.before for move in plan.steps[0].policies] == [POLICIES[0], trap]
+
+
+def test_policies_of_other_reqids_stay_where_sas_are_named() -> None:
     (template,) = POLICIES[0].templates
     foreign = replace(POLICIES[0], templates=(replace(template, reqid=8),), priority=1)
-    of_a_socket = replace(POLICIES[0], direction=Direction(4))
-    plan = make_plan(UPDATE, SAS, [*POLICIES, foreign, of_a_socket], BOTH_METHODS)
+    update = replace(UPDATE, sas=(OUTBOUND.id, INBOUND.id))
+    plan = make_plan(update, SAS, [*POLICIES, foreign], BOTH_METHODS)
     assert [move.before for move in plan.steps[0].policies] == [POLICIES[0]]
+
+
+def test_a_name_that_no_sa_has_is_refused() -> None:
+    update = replace(UPDATE, sas=(OUTBOUND.id, SAId(REMOTE, 0x999)))
+    with pytest.raises(InvalidRequestError, match="no SA esp 0x00000999"):
+        make_plan(update, SAS, POLICIES, BOTH_METHODS)
+
+
+def test_a_name_means_one_direction_also_where_both_have_the_same_spi() -> None:
+    mirrored = replace(INBOUND, id=SAId(LOCAL, OUTBOUND.id.spi))
+    plan = make_plan(replace(UPDATE, sas=(OUTBOUND.id,)), [OUTBOUND, mirrored], POLICIES, BOTH_METHODS)
+    assert [move.before.id for step in plan.steps for move in step.sas] == [OUTBOUND.id]
+
+
+def test_what_an_acquire_left_behind_does_not_stop_a_move() -> None:
+    larval = replace(OUTBOUND, id=SAId(REMOTE, 0), encryption=None)
+    assert make_plan(UPDATE, [*SAS, larval], POLICIES, BOTH_METHODS) == make_plan(UPDATE, SAS, POLICIES, BOTH_METHODS)
+
+
+def test_a_policy_that_somebody_else_blocked_stays_blocked() -> None:
+    quarantined = replace(POLICIES[1], action=Action.BLOCK)
+    plan = make_plan(UPDATE, SAS, [POLICIES[0], quarantined, POLICIES[2]], BOTH_METHODS)
+    assert [move.after.action for move in plan.steps[1].policies] == [Action.BLOCK, Action.ALLOW]
+
+
+def test_an_optional_outbound_template_is_not_moved() -> None:
+    (template,) = POLICIES[0].templates
+    optional = replace(POLICIES[0], templates=(replace(template, optional=True),))
+    with pytest.raises(UnsupportedError, match="pass in clear"):
+        make_plan(UPDATE, SAS, [optional, *POLICIES[1:]], BOTH_METHODS)
+
+
+def test_migrate_is_not_used_where_one_policy_does_not_name_all_sas() -> None:
+    others = [replace(sa, id=replace(sa.id, spi=sa.id.spi + 16), reqid=8) for sa in SAS]
+    theirs = [replace(p, templates=(replace(p.templates[0], reqid=8),), priority=1) for p in POLICIES]
+    with pytest.raises(UnsupportedError, match="names each of them"):
+        make_plan(UPDATE, [*SAS, *others], [*POLICIES, *theirs], ONLY_MIGRATE)
+    assert len(make_plan(UPDATE, [*SAS, *others], [*POLICIES, *theirs], BOTH_METHODS).steps[0].sas) == 2
+
+
+def test_migrate_is_not_used_for_sas_that_are_offloaded() -> None:
+    sas = [replace(sa, other=(Attribute(28, bytes(8)),)) for sa in SAS]
+    with pytest.raises(UnsupportedError, match="offload"):
+        make_plan(UPDATE, sas, POLICIES, ONLY_MIGRATE)
 
 
 def test_policies_stay_when_the_update_says_so() -> None:
@@ -222,7 +275,7 @@ def test_a_plan_is_a_value_that_can_be_compared_and_read() -> None:
     assert plan == make_plan(UPDATE, SAS, POLICIES, ONLY_MIGRATE)
     assert str(plan).splitlines() == [
         "move 192.0.2.2 - 203.0.113.1 to 198.51.100.2 - 203.0.113.1",
-        "1. outbound: block its policies, move, allow again, in one datagram",
+        "1. outbound: block its policies; then move, put the sequence ahead and allow, in one datagram",
         "     esp 0xc0ffee01 192.0.2.2 -> 203.0.113.1  to  198.51.100.2 -> 203.0.113.1",
         "     policy out 10.1.0.0/16 -> 10.2.0.0/16",
         "     method MIGRATE; undone by the same in the other direction",
