@@ -157,19 +157,28 @@ class AsyncEventStream:
     def __init__(self, source: EventSource) -> None:
         self._source = source
         self._waiting: deque[Event] = deque()
+        self._turn = asyncio.Lock()
+        self._ready: asyncio.Future[None] | None = None
 
     async def next(self) -> Event:
-        """Return the next event."""
-        while not self._waiting:
-            if self._source.fileno() < 0:
-                raise ClosedError()
-            await readable(self._source.fileno())
-            self._waiting.extend(self._source.receive())
-        return self._waiting.popleft()
+        """Return the next event; raises `ClosedError` when the stream is closed meanwhile."""
+        async with self._turn:
+            while not self._waiting:
+                if self._source.fileno() < 0:
+                    raise ClosedError()
+                self._ready = readable(self._source.fileno())
+                await self._ready
+                self._waiting.extend(self._source.receive())
+            return self._waiting.popleft()
 
     def close(self) -> None:
         """Stop listening."""
-        self._source.close()
+        if self._ready is None or self._ready.done():
+            self._source.close()
+        else:
+            # The loop lets go of the descriptor before it is closed.
+            self._ready.set_exception(ClosedError())
+            self._ready.add_done_callback(lambda _: self._source.close())
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:

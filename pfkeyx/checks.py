@@ -3,19 +3,34 @@
 What only one interface cannot express is refused in its own dialect.
 """
 
-from pfkeyx.algorithms import Algorithm, Kind
+from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind
 from pfkeyx.errors import InvalidRequestError
-from pfkeyx.model import SA, Authentication, Encryption, IPAddress, Lifetime, Mode, Policy, Protocol, SAId, same_family
+from pfkeyx.model import (
+    SA,
+    Authentication,
+    Encryption,
+    IPAddress,
+    Key,
+    Lifetime,
+    Mark,
+    Mode,
+    Policy,
+    PolicyId,
+    Protocol,
+    SAId,
+    Selector,
+    same_family,
+)
 
 
 def check_sa(operation: str, sa: SA) -> None:
     """Raise `InvalidRequestError` for an SA that no kernel could take as it is meant."""
     check_sa_id(operation, sa.id)
     check_pair(operation, sa.source, sa.destination)
-    _check_bits(operation, sa, 32, reqid=sa.reqid, if_id=sa.if_id)
+    check_bits(operation, sa, 32, reqid=sa.reqid, if_id=sa.if_id)
     if sa.encap is not None:
         ports = {"source port": sa.encap.source_port, "destination port": sa.encap.destination_port}
-        _check_bits(operation, sa, 16, **ports)
+        check_bits(operation, sa, 16, **ports)
     if not 0 <= sa.replay_window <= 4096:
         raise InvalidRequestError(f"{operation} {sa}: replay window {sa.replay_window} is not between 0 and 4096")
     if sa.id.protocol is Protocol.ESP and sa.encryption is None:
@@ -30,6 +45,9 @@ def check_sa(operation: str, sa: SA) -> None:
                 f"{operation} {sa}: {sa.encryption.algorithm} authenticates by itself; leave authentication out"
             )
         _check_authentication(operation, sa, sa.authentication)
+    if sa.selector is not None:
+        check_selector(operation, sa, sa.selector)
+    check_bits(operation, sa, 8, flags=int(sa.flags))
     _check_lifetime(operation, sa, sa.lifetime)
     if sa.encap is not None and sa.id.protocol is not Protocol.ESP:
         raise InvalidRequestError(f"{operation} {sa}: only ESP can be encapsulated in UDP (RFC 3948)")
@@ -38,6 +56,7 @@ def check_sa(operation: str, sa: SA) -> None:
 def check_sa_id(operation: str, sa_id: SAId) -> None:
     """Raise `InvalidRequestError` for an SPI out of range (RFC 4303 §2.1: 0 is reserved for local use)."""
     check_spi(operation, sa_id.spi)
+    _check_mark(operation, sa_id, sa_id.mark)
     if sa_id.protocol is Protocol.IPCOMP and sa_id.spi > 0xFFFF:
         raise InvalidRequestError(f"{operation}: an IPComp CPI has 16 bits, {sa_id.spi:#x} does not fit")
 
@@ -65,28 +84,48 @@ def check_pair(operation: str, source: IPAddress, destination: IPAddress) -> Non
         )
 
 
-def check_policy(operation: str, policy: Policy) -> None:
-    """Raise `InvalidRequestError` for a policy that no kernel could take as it is meant."""
-    selector = policy.selector
+def check_bits(operation: str, subject: object, bits: int, **values: int) -> None:
+    """Raise `InvalidRequestError` for a named number that does not fit so many bits."""
+    for name, value in values.items():
+        if not 0 <= value < 1 << bits:
+            raise InvalidRequestError(f"{operation} {subject}: {name} {value} does not fit {bits} bits")
+
+
+def check_selector(operation: str, subject: object, selector: Selector) -> None:
+    """Raise `InvalidRequestError` for a selector of two IP versions, or with a number out of range."""
     if not same_family((selector.source, selector.destination)):
         raise InvalidRequestError(
-            f"{operation} {policy}: the selector mixes IPv{selector.source.version} and "
+            f"{operation} {subject}: the selector mixes IPv{selector.source.version} and "
             f"IPv{selector.destination.version}"
         )
+    check_bits(operation, subject, 8, protocol=selector.protocol)
+    check_bits(operation, subject, 31, interface_index=selector.interface_index)
+    check_bits(operation, subject, 32, user=selector.user)
+    for name, port in (("source port", selector.source_port), ("destination port", selector.destination_port)):
+        if port is not None:
+            check_bits(operation, subject, 16, **{name: port.value, f"{name} mask": port.mask})
+
+
+def check_policy_id(operation: str, policy_id: PolicyId) -> None:
+    """Raise `InvalidRequestError` for what no policy can be looked up by."""
+    check_selector(operation, policy_id, policy_id.selector)
+    check_bits(operation, policy_id, 32, if_id=policy_id.if_id)
+    _check_mark(operation, policy_id, policy_id.mark)
+
+
+def check_policy(operation: str, policy: Policy) -> None:
+    """Raise `InvalidRequestError` for a policy that no kernel could take as it is meant."""
+    check_policy_id(operation, policy.id)
     if len(policy.templates) > 6:  # XFRM_MAX_DEPTH
         raise InvalidRequestError(f"{operation} {policy}: {len(policy.templates)} templates; the kernel takes 6")
     _check_lifetime(operation, policy, policy.lifetime)
-    _check_bits(operation, policy, 32, priority=policy.priority, if_id=policy.if_id)
-    _check_bits(operation, policy, 8, protocol=selector.protocol)
-    for name, port in (("source port", selector.source_port), ("destination port", selector.destination_port)):
-        if port is not None:
-            _check_bits(operation, policy, 16, **{name: port.value, f"{name} mask": port.mask})
+    check_bits(operation, policy, 32, priority=policy.priority)
     for template in policy.templates:
         if (template.source is None) != (template.destination is None):
             raise InvalidRequestError(f"{operation} {policy}: a template has both addresses or none")
         if template.source is not None and template.destination is not None:
             check_pair(f"{operation} {policy}", template.source, template.destination)
-        _check_bits(f"{operation} {policy}", "template", 32, reqid=template.reqid, spi=template.spi)
+        check_bits(f"{operation} {policy}", "template", 32, reqid=template.reqid, spi=template.spi)
         if template.source is None and template.mode is Mode.TUNNEL:
             raise InvalidRequestError(f"{operation} {policy}: a tunnel template needs source and destination")
 
@@ -95,7 +134,7 @@ def _check_encryption(operation: str, sa: SA, encryption: Encryption) -> None:
     algorithm = encryption.algorithm
     if algorithm.kind is Kind.AUTHENTICATION:
         raise InvalidRequestError(f"{operation} {sa}: {algorithm} does not encrypt; give it as authentication")
-    _check_key(operation, sa, algorithm, encryption.key.bits)
+    _check_key(operation, sa, algorithm, encryption.key)
     if algorithm.kind is Kind.AEAD:
         _check_icv(operation, sa, algorithm, encryption.icv_bits)
 
@@ -104,12 +143,19 @@ def _check_authentication(operation: str, sa: SA, authentication: Authentication
     algorithm = authentication.algorithm
     if algorithm.kind is not Kind.AUTHENTICATION:
         raise InvalidRequestError(f"{operation} {sa}: {algorithm} is not an authentication algorithm")
-    _check_key(operation, sa, algorithm, authentication.key.bits)
+    _check_key(operation, sa, algorithm, authentication.key)
     _check_icv(operation, sa, algorithm, authentication.icv_bits)
 
 
-def _check_key(operation: str, sa: SA, algorithm: Algorithm, bits: int) -> None:
-    if bits - algorithm.salt_bits in algorithm.key_bits:
+def _check_key(operation: str, sa: SA, algorithm: Algorithm, key: Key) -> None:
+    bits = key.bits
+    # Of an algorithm that has no row in the table, only the kernel knows the sizes.
+    if algorithm not in ALGORITHMS or bits - algorithm.salt_bits in algorithm.key_bits:
+        if key.is_hidden:
+            raise InvalidRequestError(
+                f"{operation} {sa}: the key for {algorithm} is all zeros, as a locked-down kernel shows keys; "
+                "give the real one"
+            )
         return
     takes = [b // 8 for b in range(0, 513, 8) if b - algorithm.salt_bits in algorithm.key_bits]
     salt = f", of which the last {algorithm.salt_bits // 8} are the salt" if algorithm.salt_bits else ""
@@ -119,10 +165,9 @@ def _check_key(operation: str, sa: SA, algorithm: Algorithm, bits: int) -> None:
     )
 
 
-def _check_bits(operation: str, subject: object, bits: int, **values: int) -> None:
-    for name, value in values.items():
-        if not 0 <= value < 1 << bits:
-            raise InvalidRequestError(f"{operation} {subject}: {name} {value} does not fit {bits} bits")
+def _check_mark(operation: str, subject: object, mark: Mark | None) -> None:
+    if mark is not None:
+        check_bits(operation, subject, 32, mark=mark.value, mask=mark.mask)
 
 
 def _check_lifetime(operation: str, subject: object, lifetime: Lifetime) -> None:
@@ -133,6 +178,6 @@ def _check_lifetime(operation: str, subject: object, lifetime: Lifetime) -> None
 
 
 def _check_icv(operation: str, sa: SA, algorithm: Algorithm, bits: int) -> None:
-    if bits not in algorithm.icv_bits:
+    if algorithm in ALGORITHMS and bits not in algorithm.icv_bits:
         takes = " or ".join(str(b) for b in algorithm.icv_bits)
         raise InvalidRequestError(f"{operation} {sa}: {algorithm} has an ICV of {takes} bits, not {bits}")

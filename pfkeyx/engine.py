@@ -1,8 +1,8 @@
 """The engine: one open kernel interface, and the operations as methods that block until they are done."""
 
+import select
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from select import select
 from time import monotonic
 from types import TracebackType
 from typing import Literal, Self, TypeVar, get_args
@@ -177,7 +177,9 @@ class EventStream:
             if self.fileno() < 0:
                 raise ClosedError()
             left = None if deadline is None else max(0.0, deadline - monotonic())
-            if not select([self], (), (), left)[0]:
+            poll = select.poll()
+            poll.register(self.fileno(), select.POLLIN)
+            if not poll.poll(None if left is None else left * 1000):
                 return None
             self._waiting.extend(self._source.receive())
         return self._waiting.popleft()
@@ -251,5 +253,8 @@ def _add_all(additions: list[Request[None]], deletions: list[Request[None]]) -> 
         yield Batch(tuple(additions))
     except KernelError as refusal:
         outcomes = zip(deletions, refusal.replies, strict=True)
-        yield Batch(tuple(deletion for deletion, reply in outcomes if not isinstance(reply, KernelError)))
+        try:
+            yield Batch(tuple(deletion for deletion, reply in outcomes if not isinstance(reply, KernelError)))
+        except KernelError as error:
+            refusal.add_note(f"not all that had been added could be deleted again: {error}")
         raise

@@ -106,20 +106,19 @@ class MigrationError(PfkeyxError):
     """A move stopped before its end.
 
     `moved` and `not_moved` name the objects at the new and at the old addresses now; `rolled_back` is true
-    when every step that had been done was undone, so that everything is where it was before. The cause is
-    the kernel's refusal (`__cause__`) or what was read back.
+    when every step that had been done was undone, so that everything is as it was before. Both are empty when
+    the kernel could not be read any more. The cause is its refusal (`__cause__`) or what was read back.
     """
 
     def __init__(self, reason: str, *, moved: Sequence[object], not_moved: Sequence[object], rolled_back: bool) -> None:
         self.moved = tuple(moved)
         self.not_moved = tuple(not_moved)
         self.rolled_back = rolled_back
-        after = (
-            "everything is back at the old addresses"
-            if rolled_back
-            else f"at the new addresses: {_listed(self.moved)}; at the old: {_listed(self.not_moved)}"
-        )
-        super().__init__(f"{reason}; {after}")
+        if rolled_back:
+            reason += "; everything is back at the old addresses"
+        elif moved or not_moved:
+            reason += f"; at the new addresses: {_listed(self.moved)}; at the old: {_listed(self.not_moved)}"
+        super().__init__(reason)
 
 
 class ClosedError(PfkeyxError):

@@ -295,8 +295,8 @@ class SAId:
 class SA:
     """A security association: how it is found, what it does, and, when it was read, how it stands.
 
-    `state`, `usage` and `replay` are the kernel's and are ignored in what is written. `replay` is None where
-    the interface does not tell (PF_KEY); so is `selector` where the SA has none of its own.
+    `state`, `usage` and `replay` are the kernel's and are ignored in what is written. PF_KEY does not tell `replay`,
+    XFRM not `state`; they are None then. So is `selector` where the SA takes every packet.
     """
 
     id: SAId

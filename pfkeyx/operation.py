@@ -8,6 +8,7 @@ import asyncio
 import select
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pfkeyx.errors import ClosedError, KernelError, PfkeyxError
@@ -46,6 +47,9 @@ class Batch:
 
 Operation = Generator[Batch, list[Any], T]
 
+#: Yields, whenever it has to wait for its socket, how many messages of the answer it has taken so far.
+Exchange = Generator[int, None, list[Any]]
+
 
 class Transport(Protocol):
     """A socket for requests, in one dialect. Synchronization: one operation at a time, from one thread."""
@@ -53,8 +57,11 @@ class Transport(Protocol):
     def fileno(self) -> int:
         """Return the socket's file descriptor."""
 
-    def exchange(self, batch: Batch) -> Generator[None, None, list[Any]]:
-        """Send a batch and collect, in order, each one's reply or `KernelError`; yield to wait for the socket."""
+    def exchange(self, batch: Batch) -> Exchange:
+        """Send a batch and collect, in order, each one's reply or `KernelError`.
+
+        It is resumed when the socket can be read, or has a `TimeoutError` thrown into it.
+        """
 
     def close(self) -> None:
         """Close the socket."""
@@ -167,50 +174,66 @@ def _feed(operation: Operation[Any], replies: list[Any]) -> Batch:
     return operation.throw(refusal)
 
 
-def _finish(exchange: Generator[None, None, list[Any]], transport: Transport) -> list[Any]:
+def _finish(exchange: Exchange, transport: Transport) -> list[Any]:
     if transport.fileno() < 0:
         raise ClosedError()
     try:
-        next(exchange)
+        patience = _Patience(next(exchange))
         while True:
             poll = select.poll()
             poll.register(transport.fileno(), select.POLLIN)
-            if poll.poll(REPLY_TIMEOUT_S * 1000):
-                next(exchange)
+            if patience.left_s > 0 and poll.poll(patience.left_s * 1000):
+                patience.renew(next(exchange))
             else:
                 exchange.throw(TimeoutError())
     except StopIteration as stop:
         return cast(list[Any], stop.value)
 
 
-async def _finish_async(exchange: Generator[None, None, list[Any]], transport: Transport) -> list[Any]:
+async def _finish_async(exchange: Exchange, transport: Transport) -> list[Any]:
     if transport.fileno() < 0:
         raise ClosedError()
     try:
-        next(exchange)
+        patience = _Patience(next(exchange))
         while True:
             try:
-                async with asyncio.timeout(REPLY_TIMEOUT_S):
+                async with asyncio.timeout(max(0, patience.left_s)):
                     await readable(transport.fileno())
             except TimeoutError:
                 exchange.throw(TimeoutError())
             else:
-                next(exchange)
+                patience.renew(next(exchange))
     except StopIteration as stop:
         return cast(list[Any], stop.value)
 
 
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+class _Patience:
+    """How long an answer is still waited for: renewed by the answer's own messages, not by what others cause."""
+
+    def __init__(self, taken: int) -> None:
+        self._taken = taken
+        self._deadline = monotonic() + REPLY_TIMEOUT_S
+
+    @property
+    def left_s(self) -> float:
+        return self._deadline - monotonic()
+
+    def renew(self, taken: int) -> None:
+        if taken != self._taken:
+            self._taken = taken
+            self._deadline = monotonic() + REPLY_TIMEOUT_S
 
 
-async def readable(fd: int) -> None:
-    """Wait until `fd` can be read, in the running event loop."""
+def readable(fd: int) -> asyncio.Future[None]:
+    """Return a future of the running event loop that is done when `fd` can be read, or when it is given up."""
     loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(fd, _set, ready)
-    try:
-        await ready
-    finally:
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def is_ready() -> None:
         loop.remove_reader(fd)
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(fd, is_ready)
+    ready.add_done_callback(lambda _: loop.remove_reader(fd))
+    return ready

@@ -10,12 +10,12 @@ True
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pfkeyx.errors import KernelError
-from pfkeyx.operation import Batch
+from pfkeyx.operation import Batch, Exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class ScriptedKernel:
         """Close the kernel."""
         self._is_open = False
 
-    def exchange(self, batch: Batch) -> Generator[None, None, list[Any]]:
+    def exchange(self, batch: Batch) -> Exchange:
         """Answer a batch from the script."""
         replies = []
         for request in batch.requests:

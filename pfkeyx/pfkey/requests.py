@@ -51,6 +51,7 @@ class PfkeyDialect:
     ) -> Request[int]:
         """Return the request for an SPI between `minimum` and `maximum` (SADB_GETSPI, RFC 2367 §3.1.1)."""
         checks.check_pair("get SPI", source, destination)
+        checks.check_bits("get SPI", f"{source} -> {destination}", 32, reqid=reqid)
         checks.check_spi_range("get SPI", minimum, maximum)
         limits.check_spi_request("get SPI", SAId(destination, minimum, protocol), mode)
         extensions = {
@@ -95,6 +96,7 @@ class PfkeyDialect:
 
     def delete_policy(self, policy_id: PolicyId) -> Request[None]:
         """Return the request that deletes one policy (SADB_X_SPDDELETE)."""
+        checks.check_policy_id("delete policy", policy_id)
         limits.check_policy_id("delete policy", policy_id)
         extensions = codec.policy_id_extensions(policy_id)
         return _request("delete policy", policy_id, lib.SADB_X_SPDDELETE, Answer.ACK, _nothing, extensions=extensions)
@@ -193,7 +195,8 @@ def _sa(messages: Sequence[Message]) -> SA:
 
 
 def _sas(messages: Sequence[Message]) -> list[SA]:
-    return [codec.decode_sa(message) for message in messages]
+    # What a failed SADB_GETSPI of no type has left behind is no SA.
+    return [codec.decode_sa(message) for message in messages if message.satype != lib.SADB_SATYPE_UNSPEC]
 
 
 def _policies(messages: Sequence[Message]) -> list[Policy]:

@@ -8,14 +8,14 @@ import errno
 import os
 import random
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Self
 
 from pfkeyx.errors import ClosedError, KernelError, UnsupportedError
 from pfkeyx.events import Acquire, Event, Expire
 from pfkeyx.native import ffi, lib, open_raw
-from pfkeyx.operation import Batch, Request
+from pfkeyx.operation import Batch, Exchange, Request
 from pfkeyx.pfkey.codec import decode_acquire, decode_expire
 from pfkeyx.pfkey.messages import Message, build, read, read_header
 from pfkeyx.pfkey.requests import Answer
@@ -71,8 +71,8 @@ class PfkeyTransport:
         self._socket.close()
         lib.pfkeyx_buffer_release(self._buffer)
 
-    def exchange(self, batch: Batch) -> Generator[None, None, list[Any]]:
-        """Send a batch and return, in order, each one's reply or `KernelError`; yield to wait for the socket.
+    def exchange(self, batch: Batch) -> Exchange:
+        """Send a batch and return, in order, each one's reply or `KernelError`; see `Transport.exchange`.
 
         Raises `UnsupportedError` for a batch that has to be one datagram: PF_KEY takes one message a time.
         """
@@ -83,18 +83,19 @@ class PfkeyTransport:
             replies += yield from self._exchange_pipeline(requests)
         return replies
 
-    def _exchange_pipeline(self, requests: Sequence[Request[Any]]) -> Generator[None, None, list[Any]]:
+    def _exchange_pipeline(self, requests: Sequence[Request[Any]]) -> Exchange:
         self._discard()
         asked = [_Waiting(request, self._next_seq()) for request in requests]
         for item in asked:
             self._send(item)
         waiting = {item.seq: item for item in asked if not item.is_complete}
+        taken = 0
         while waiting:
             try:
                 data = self._receive()
             except BlockingIOError:
                 try:
-                    yield
+                    yield taken
                 except TimeoutError:
                     _lose(waiting, errno.ETIMEDOUT)
                 continue
@@ -103,6 +104,7 @@ class PfkeyTransport:
                 continue
             header = read_header(data)
             if (answered := self._asked(waiting, header)) is not None:
+                taken += 1
                 answered.take(header, data)
                 if answered.is_complete:
                     del waiting[answered.seq]

@@ -18,8 +18,10 @@ from pfkeyx import (
     Key,
     Lifetime,
     Limit,
+    Mark,
     Mode,
     Policy,
+    PolicyId,
     Port,
     Protocol,
     SAId,
@@ -37,7 +39,7 @@ from tests.unit.samples import CBC, LOCAL, OUTBOUND, REMOTE, SHA256, TUNNEL
 V6 = ip_address("2001:db8::1")
 SA_CBC = TUNNEL.outbound(0xC0FFEE01, CBC, replace(SHA256, icv_bits=96))
 POLICY = TUNNEL.policies()[0]
-KEY_17 = Key(bytes(17))
+KEY_17 = Key(bytes([7]) * 17)
 
 Attempt = Callable[[Engine], object]
 
@@ -48,7 +50,7 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
         "aes-cbc takes a key of 16 or 24 or 32 bytes; this one has 17",
     ),
     (
-        lambda e: e.add_sa(replace(OUTBOUND, encryption=Encryption(AES_GCM, Key(bytes(32))))),
+        lambda e: e.add_sa(replace(OUTBOUND, encryption=Encryption(AES_GCM, Key(bytes([7]) * 32)))),
         r"aes-gcm takes a key of 20 or 28 or 36 bytes, of which the last 4 are the salt; this one has 32",
     ),
     (
@@ -56,7 +58,7 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
         "hmac-sha256 takes a key of 32 bytes; this one has 17",
     ),
     (
-        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(HMAC_SHA256, Key(bytes(32)), 112))),
+        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(HMAC_SHA256, Key(bytes([7]) * 32), 112))),
         "hmac-sha256 has an ICV of 128 or 96 or 256 bits, not 112",
     ),
     (lambda e: e.add_sa(replace(SA_CBC, source=V6)), "is IPv6 and .* is IPv4; the two ends of an SA have the same"),
@@ -68,6 +70,16 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
     (lambda e: e.add_sa(replace(SA_CBC, encryption=None)), r"ESP needs an encryption algorithm \(NULL is one\)"),
     (lambda e: e.add_sa(replace(SA_CBC, reqid=1 << 32)), "reqid 4294967296 does not fit 32 bits"),
     (lambda e: e.add_sa(replace(SA_CBC, encap=UdpEncap(70000, 4500))), "source port 70000 does not fit 16 bits"),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, encryption=Encryption(AES_CBC, Key(bytes(16))))),
+        "the key for aes-cbc is all zeros, as a locked-down kernel shows keys",
+    ),
+    (lambda e: e.get_spi(LOCAL, REMOTE, reqid=1 << 33), "reqid 8589934592 does not fit 32 bits"),
+    (lambda e: e.get_sa(SAId(REMOTE, 5, mark=Mark(1 << 40))), "mark 1099511627776 does not fit 32 bits"),
+    (
+        lambda e: e.delete_policy(PolicyId(Selector(ip_network("10.0.0.0/8"), ip_network("::/0")), Direction.OUT)),
+        "the selector mixes IPv4 and IPv6",
+    ),
     (lambda e: e.add_policy(replace(POLICY, priority=-1)), "priority -1 does not fit 32 bits"),
     (
         lambda e: e.add_policy(replace(POLICY, selector=replace(POLICY.selector, source_port=Port(65536)))),
@@ -79,11 +91,11 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
     ),
     (lambda e: e.add_sa(replace(SA_CBC, replay_window=5000)), "replay window 5000 is not between 0 and 4096"),
     (
-        lambda e: e.add_sa(replace(SA_CBC, encryption=Encryption(HMAC_SHA256, Key(bytes(32))))),
+        lambda e: e.add_sa(replace(SA_CBC, encryption=Encryption(HMAC_SHA256, Key(bytes([7]) * 32)))),
         "hmac-sha256 does not encrypt",
     ),
     (
-        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(AES_CBC, Key(bytes(32))))),
+        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(AES_CBC, Key(bytes([7]) * 32)))),
         "aes-cbc is not an authentication algorithm",
     ),
     (

@@ -1,12 +1,26 @@
 """The two engines are one in two worlds."""
 
+import asyncio
 import inspect
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from pfkeyx import AlreadyExistsError, AsyncEngine, ClosedError, Engine, Feature, Key, NotFoundError, SAId, Support
+from pfkeyx import (
+    AlreadyExistsError,
+    AsyncEngine,
+    AsyncEventStream,
+    ClosedError,
+    Engine,
+    Event,
+    Feature,
+    Key,
+    NotFoundError,
+    SAId,
+    Support,
+)
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
 from tests.unit.samples import INBOUND, OUTBOUND, POLICIES
@@ -92,6 +106,31 @@ async def test_a_closed_async_engine_says_that_it_is_closed() -> None:
     engine.close()
     with pytest.raises(ClosedError):
         await engine.dump_sas()
+
+
+async def test_closing_a_stream_wakes_who_waits_for_it() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    class Silence:
+        fileno, close = ours.fileno, ours.close
+
+        def receive(self) -> list[Event]:
+            return []
+
+    stream = AsyncEventStream(Silence())
+    waiters = [asyncio.ensure_future(stream.next()) for _ in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    stream.close()
+    assert [type(error) for error in await asyncio.gather(*waiters, return_exceptions=True)] == [ClosedError] * 2
+    theirs.close()
+
+
+def test_the_refusal_is_told_also_when_its_undoing_is_refused() -> None:
+    script = [("add SA", None), ("add SA", Refusal(17)), ("delete SA", Refusal(3))]
+    with pytest.raises(AlreadyExistsError) as caught:
+        Engine(XfrmDialect(), ScriptedKernel(script)).add_sas([INBOUND, OUTBOUND])
+    assert "could be deleted again" in caught.value.__notes__[0]
 
 
 def test_importing_pfkeyx_does_not_import_pyroute2() -> None:

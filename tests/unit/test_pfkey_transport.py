@@ -3,7 +3,7 @@
 import errno
 import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -22,7 +22,7 @@ from pfkeyx.errors import (
 from pfkeyx.features import Feature
 from pfkeyx.model import SA, Encryption, Key, SAId
 from pfkeyx.native import ffi, lib
-from pfkeyx.operation import Batch, Request, ask, run
+from pfkeyx.operation import Batch, Exchange, Request, ask, run
 from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport, codec, messages
 from pfkeyx.pfkey.messages import Message
 
@@ -30,7 +30,7 @@ PFKEY = PfkeyDialect()
 SA_ = SA(
     SAId(ip_address("192.0.2.2"), 0x1000),
     ip_address("192.0.2.1"),
-    encryption=Encryption(AES_CBC, Key(bytes(16))),
+    encryption=Encryption(AES_CBC, Key(bytes([7]) * 16)),
 )
 
 
@@ -82,14 +82,14 @@ def ends() -> Iterator[tuple[PfkeyTransport, Peer]]:
     transport.close()
 
 
-def begin(transport: PfkeyTransport, *requests: Request[Any]) -> Generator[None, None, list[Any]]:
+def begin(transport: PfkeyTransport, *requests: Request[Any]) -> Exchange:
     """Send, up to where the answer is waited for."""
     exchange = transport.exchange(Batch(requests))
     next(exchange)
     return exchange
 
 
-def finish(exchange: Generator[None, None, list[Any]]) -> list[Any]:
+def finish(exchange: Exchange) -> list[Any]:
     with pytest.raises(StopIteration) as stop:
         next(exchange)
     replies: list[Any] = stop.value.value
@@ -365,4 +365,4 @@ def test_other_features_are_known_without_a_probe(feature: Feature) -> None:
 
 
 def _long_key() -> dict[int, Any]:
-    return {lib.SADB_EXT_KEY_AUTH: Key(bytes(8000))}
+    return {lib.SADB_EXT_KEY_AUTH: Key(bytes([7]) * 8000)}

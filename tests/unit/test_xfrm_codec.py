@@ -1,9 +1,11 @@
 """Values to XFRM messages and back."""
 
+import struct
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +22,7 @@ from pfkeyx import (
     Authentication,
     Direction,
     Encryption,
+    InvalidRequestError,
     Key,
     Lifetime,
     Limit,
@@ -34,6 +37,7 @@ from pfkeyx import (
     Template,
     UdpEncap,
 )
+from pfkeyx.model import any_selector
 from pfkeyx.xfrm import codec
 from pfkeyx.xfrm import messages as wire
 from tests.unit.samples import OUTBOUND, POLICIES
@@ -181,6 +185,26 @@ def test_an_algorithm_without_a_row_is_shown_under_the_kernels_name() -> None:
     sa = through_the_wire(replace(OUTBOUND, encryption=Encryption(unknown, Key(bytes(16)))))
     assert sa.encryption is not None
     assert sa.encryption.algorithm.name == "cbc(new)"
+
+
+def test_an_sa_for_both_ip_versions_stays_one() -> None:
+    both = replace(OUTBOUND.as_written(), flags=SAFlag.AF_UNSPEC)
+    assert codec.sa_selector_fields(both) == {}
+    assert through_the_wire(both).as_written() == both
+    one = replace(both, selector=any_selector(4))
+    assert through_the_wire(one).as_written() == one
+
+
+def test_an_encapsulation_other_than_in_udp_is_kept_as_it_came() -> None:
+    in_tcp = Attribute(4, struct.pack("=HHHH16x", 7, 1, 2, 0))
+    sa = through_the_wire(replace(OUTBOUND, other=(in_tcp,)))
+    assert sa.encap is None
+    assert sa.other == (in_tcp,)
+
+
+def test_a_number_that_no_field_holds_is_an_invalid_request() -> None:
+    with pytest.raises(InvalidRequestError, match="does not fit"):
+        codec.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(replace(OUTBOUND, reqid=1 << 32)))
 
 
 def test_a_mode_without_a_name_is_kept() -> None:

@@ -117,6 +117,29 @@ def test_a_reply_that_ends_inside_its_struct_is_malformed(ends: tuple[XfrmTransp
         next(generator)
 
 
+def test_a_dump_that_ends_with_an_error_is_not_taken_for_whole(ends: tuple[XfrmTransport, socket.socket]) -> None:
+    transport, kernels = ends
+    generator = transport.exchange(Batch((DIALECT.dump_sas(),)))
+    next(generator)
+    (sequence,) = sequences(kernels.recv(1 << 16))
+    kernels.send(struct.pack("=IHHIIi", 20, 3, 2, sequence, 0, -105))
+    with pytest.raises(StopIteration) as stop:
+        next(generator)
+    assert "the dump broke off" in str(stop.value.value[0])
+
+
+def test_what_others_send_does_not_renew_the_patience_with_a_lost_answer(
+    ends: tuple[XfrmTransport, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, kernels = ends
+    monkeypatch.setattr("pfkeyx.operation.REPLY_TIMEOUT_S", 0.2)
+    kernels.setblocking(False)
+    clock = iter(range(1000))
+    monkeypatch.setattr("pfkeyx.operation.monotonic", lambda: kernels.send(ack(999)) and next(clock) * 0.05)
+    with pytest.raises(KernelError, match="the answer was lost"):
+        run(ask(DIALECT.delete_sa(OUTBOUND.id)), transport)
+
+
 def test_an_answer_that_never_comes_is_reported_as_lost(ends: tuple[XfrmTransport, socket.socket]) -> None:
     transport, _ = ends
     generator = transport.exchange(Batch((DIALECT.delete_sa(OUTBOUND.id),)))
