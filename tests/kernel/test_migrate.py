@@ -28,6 +28,9 @@ from tests.kernel.topology import Road
 from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption
 
+#: In the long form of the tests more often.
+MOVES = 50 if os.environ.get("SOAK") else 6
+
 Suite = tuple[Encryption, Authentication | None]
 GCM: Suite = (encryption(AES_GCM, 20), None)
 CBC_SHA256: Suite = (encryption(), authentication(HMAC_SHA256, 32))
@@ -39,7 +42,7 @@ def test_a_tunnel_goes_back_and_forth_under_a_flood_without_a_repeat(
 ) -> None:
     road.set_up_tunnel(*GCM)
     first, second = places(road.family)
-    path = [first, second, first, second, first, second, first]
+    path = [(first, second)[number % 2] for number in range(MOVES + 1)]
     with traffic.flood():
         for old, new in pairwise(path):
             reports = move(road, old, new, method)
