@@ -74,7 +74,7 @@ def _moments(result: Result, x: _Scale) -> Iterator[str]:
     # Each label goes away from the middle, so that they keep clear of each other however short the move is.
     for moment, height, label, anchor in (
         (moments.switched, 20, "address changes", "end"),
-        (begun, 6, "both ends migrate", "end"),
+        (begun, 6, "both ends migrate", "start"),
         (moments.old_address_gone, 20, "old address gone", "start"),
     ):
         offset = 4 if anchor == "start" else -4
