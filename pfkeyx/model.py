@@ -156,8 +156,8 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Encryption:
-    """An encryption algorithm and its key; an AEAD's key ends in the salt, and 0 `icv_bits` are its usual ones."""
+class _Keyed:
+    """An algorithm at work; 0 `icv_bits` are its usual ones."""
 
     algorithm: Algorithm
     key: Key
@@ -169,16 +169,13 @@ class Encryption:
 
 
 @dataclass(frozen=True, slots=True)
-class Authentication:
+class Encryption(_Keyed):
+    """An encryption algorithm and its key; an AEAD's key ends in the salt, and 0 `icv_bits` are its usual ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication(_Keyed):
     """An integrity algorithm, its key, and how many bits of its output are sent; 0 are the usual ones."""
-
-    algorithm: Algorithm
-    key: Key
-    icv_bits: int = 0
-
-    def __post_init__(self) -> None:
-        if self.icv_bits == 0 and self.algorithm.icv_bits:
-            object.__setattr__(self, "icv_bits", self.algorithm.icv_bits[0])
 
 
 @dataclass(frozen=True, slots=True)

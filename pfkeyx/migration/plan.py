@@ -65,7 +65,7 @@ class PolicyMove:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is done in one datagram: the SAs and policies of one direction, by one method.
+    """What is done, and undone, together: the SAs and policies of one direction, by one method.
 
     `passed_over` says, of each method that was tried before this one, why it could not be taken.
     """
