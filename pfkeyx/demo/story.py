@@ -25,8 +25,8 @@ from pfkeyx.demo.wire import Capture, Sniffer
 from pfkeyx.demo.worker import Worker
 from pfkeyx.engine import Engine
 from pfkeyx.errors import KernelError, UnsupportedError
-from pfkeyx.migration import AddressPair, AddressUpdate, Method, MigrationPlan, MigrationReport
-from pfkeyx.model import Authentication, Encryption, Key, Tunnel
+from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
+from pfkeyx.model import AddressPair, Authentication, Encryption, Key, Tunnel
 
 _WIDTH = 79
 _REQID = 1

@@ -2,11 +2,10 @@
 
 from pfkeyx.migration.plan import Method, MigrationPlan, PolicyMove, SAMove, Step
 from pfkeyx.migration.report import MigrationReport
-from pfkeyx.migration.update import KEEP, AddressPair, AddressUpdate, Keep
+from pfkeyx.migration.update import KEEP, AddressUpdate, Keep
 
 __all__ = [
     "KEEP",
-    "AddressPair",
     "AddressUpdate",
     "Keep",
     "Method",

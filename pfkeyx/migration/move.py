@@ -10,7 +10,7 @@ from pfkeyx.migration.methods import MigratingDialect, perform, requests
 from pfkeyx.migration.plan import Method, MigrationPlan, PolicyMove, SAMove, Step, make_plan
 from pfkeyx.migration.report import MigrationReport
 from pfkeyx.migration.update import AddressUpdate
-from pfkeyx.model import SA, Policy, PolicyId, SAId
+from pfkeyx.model import EVERY_SA, SA, Policy, PolicyId, SAId
 from pfkeyx.operation import Dialect, Operation, ask
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ def _migrating(dialect: Dialect) -> MigratingDialect:
 
 
 def _snapshot(dialect: Dialect) -> Operation[Snapshot]:
-    sas = yield from ask(dialect.dump_sas())
+    sas = yield from ask(dialect.dump_sas(EVERY_SA))
     policies = yield from ask(dialect.dump_policies())
     return Snapshot(tuple(sas), tuple(policies))
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from pfkeyx.checks import check_bits
 from pfkeyx.errors import InvalidRequestError
-from pfkeyx.model import IPAddress, SAId, UdpEncap, same_family
+from pfkeyx.model import AddressPair, SAId, UdpEncap, same_family
 
 
 class Keep(Enum):
@@ -20,17 +20,6 @@ class Keep(Enum):
 
 #: Leave the encapsulation as each SA has it.
 KEEP: Final = Keep.KEEP
-
-
-@dataclass(frozen=True, slots=True)
-class AddressPair:
-    """The two ends of a tunnel, as one of them sees it."""
-
-    local: IPAddress
-    remote: IPAddress
-
-    def __str__(self) -> str:
-        return f"{self.local} - {self.remote}"
 
 
 @dataclass(frozen=True, slots=True)
