@@ -3,11 +3,12 @@
 What only one interface cannot express is refused in its own dialect.
 """
 
-from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind
+from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind, by_xfrm_name
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import (
     SA,
     Authentication,
+    Direction,
     Encryption,
     IPAddress,
     Key,
@@ -17,10 +18,16 @@ from pfkeyx.model import (
     Policy,
     PolicyId,
     Protocol,
+    SAFilter,
     SAId,
+    SecurityContext,
     Selector,
+    prefix_address,
     same_family,
 )
+
+#: The kernel's PAGE_SIZE at its smallest.
+_LONGEST_CONTEXT = 4096
 
 
 def check_sa(operation: str, sa: SA) -> None:
@@ -33,10 +40,7 @@ def check_sa(operation: str, sa: SA) -> None:
         check_bits(operation, sa, 16, **ports)
     if not 0 <= sa.replay_window <= 4096:
         raise InvalidRequestError(f"{operation} {sa}: replay window {sa.replay_window} is not between 0 and 4096")
-    if sa.id.protocol is Protocol.ESP and sa.encryption is None:
-        raise InvalidRequestError(f"{operation} {sa}: ESP needs an encryption algorithm (NULL is one)")
-    if sa.id.protocol is Protocol.AH and sa.authentication is None:
-        raise InvalidRequestError(f"{operation} {sa}: AH needs an authentication algorithm")
+    _check_algorithms(operation, sa)
     if sa.encryption is not None:
         _check_encryption(operation, sa, sa.encryption)
     if sa.authentication is not None:
@@ -49,6 +53,7 @@ def check_sa(operation: str, sa: SA) -> None:
         check_selector(operation, sa, sa.selector)
     check_bits(operation, sa, 8, flags=int(sa.flags))
     _check_lifetime(operation, sa, sa.lifetime)
+    _check_security_context(operation, sa, sa.security_context)
     if sa.encap is not None and sa.id.protocol is not Protocol.ESP:
         raise InvalidRequestError(f"{operation} {sa}: only ESP can be encapsulated in UDP (RFC 3948)")
 
@@ -56,9 +61,8 @@ def check_sa(operation: str, sa: SA) -> None:
 def check_sa_id(operation: str, sa_id: SAId) -> None:
     """Raise `InvalidRequestError` for an SPI out of range (RFC 4303 §2.1: 0 is reserved for local use)."""
     check_spi(operation, sa_id.spi)
+    _check_cpi(operation, sa_id.protocol, sa_id.spi)
     _check_mark(operation, sa_id, sa_id.mark)
-    if sa_id.protocol is Protocol.IPCOMP and sa_id.spi > 0xFFFF:
-        raise InvalidRequestError(f"{operation}: an IPComp CPI has 16 bits, {sa_id.spi:#x} does not fit")
 
 
 def check_spi(operation: str, spi: int) -> None:
@@ -67,10 +71,18 @@ def check_spi(operation: str, spi: int) -> None:
         raise InvalidRequestError(f"{operation}: SPI {spi:#x} is not between 0x1 and 0xffffffff")
 
 
-def check_spi_range(operation: str, minimum: int, maximum: int) -> None:
-    """Raise `InvalidRequestError` for a range that no SPI can come from."""
-    check_spi(operation, minimum)
-    check_spi(operation, maximum)
+def spi_maximum(protocol: Protocol, maximum: int | None) -> int:
+    """Return the largest SPI to choose from: `maximum`, or for None the largest of the protocol (RFC 3173 §3.3)."""
+    if maximum is not None:
+        return maximum
+    return 0xFFFF if protocol is Protocol.IPCOMP else 0xFFFFFFFF
+
+
+def check_spi_range(operation: str, protocol: Protocol, minimum: int, maximum: int) -> None:
+    """Raise `InvalidRequestError` for a range that no SPI of the protocol can come from."""
+    for spi in (minimum, maximum):
+        check_spi(operation, spi)
+        _check_cpi(operation, protocol, spi)
     if minimum > maximum:
         raise InvalidRequestError(f"{operation}: SPI range {minimum:#x} to {maximum:#x} is empty")
 
@@ -82,6 +94,12 @@ def check_pair(operation: str, source: IPAddress, destination: IPAddress) -> Non
             f"{operation}: {source} is IPv{source.version} and {destination} is IPv{destination.version}; "
             "the two ends of an SA have the same IP version"
         )
+
+
+def check_filter(operation: str, matching: SAFilter) -> None:
+    """Raise `InvalidRequestError` for a filter whose two ends are of different IP versions."""
+    if matching.source is not None and matching.destination is not None:
+        check_pair(f"{operation} {matching}", prefix_address(matching.source), prefix_address(matching.destination))
 
 
 def check_bits(operation: str, subject: object, bits: int, **values: int) -> None:
@@ -113,12 +131,28 @@ def check_policy_id(operation: str, policy_id: PolicyId) -> None:
     _check_mark(operation, policy_id, policy_id.mark)
 
 
+def check_policy_index(operation: str, index: int) -> Direction:
+    """Return the direction that the low three bits of a policy's index say.
+
+    Raises `InvalidRequestError` for what is no index, and for the index of a single socket's policy, which only a
+    dump shows.
+    """
+    direction = Direction(index & 7)
+    if not 0 < index <= 0xFFFFFFFF or direction not in (*Direction,):
+        raise InvalidRequestError(
+            f"{operation}: {index} is not the index of an in, out or forward policy; take a `Policy`'s index or an "
+            "`Acquire`'s policy_id"
+        )
+    return direction
+
+
 def check_policy(operation: str, policy: Policy) -> None:
     """Raise `InvalidRequestError` for a policy that no kernel could take as it is meant."""
     check_policy_id(operation, policy.id)
     if len(policy.templates) > 6:  # XFRM_MAX_DEPTH
         raise InvalidRequestError(f"{operation} {policy}: {len(policy.templates)} templates; the kernel takes 6")
     _check_lifetime(operation, policy, policy.lifetime)
+    _check_security_context(operation, policy, policy.security_context)
     check_bits(operation, policy, 32, priority=policy.priority)
     for template in policy.templates:
         if (template.source is None) != (template.destination is None):
@@ -130,10 +164,26 @@ def check_policy(operation: str, policy: Policy) -> None:
             raise InvalidRequestError(f"{operation} {policy}: a tunnel template needs source and destination")
 
 
+def _check_algorithms(operation: str, sa: SA) -> None:
+    protocol = sa.id.protocol
+    if protocol is Protocol.ESP and sa.encryption is None:
+        raise InvalidRequestError(f"{operation} {sa}: ESP needs an encryption algorithm (NULL is one)")
+    if protocol is Protocol.AH and sa.authentication is None:
+        raise InvalidRequestError(f"{operation} {sa}: AH needs an authentication algorithm")
+    if protocol is Protocol.IPCOMP and (sa.compression is None or sa.encryption or sa.authentication):
+        raise InvalidRequestError(f"{operation} {sa}: IPComp needs a compression algorithm and takes no other")
+    if sa.compression is None:
+        return
+    if protocol in (Protocol.ESP, Protocol.AH):
+        raise InvalidRequestError(f"{operation} {sa}: {protocol} does not compress; give it an SA of IPComp as well")
+    if sa.compression.kind is not Kind.COMPRESSION:
+        raise InvalidRequestError(f"{operation} {sa}: {sa.compression} is not a compression algorithm")
+
+
 def _check_encryption(operation: str, sa: SA, encryption: Encryption) -> None:
     algorithm = encryption.algorithm
-    if algorithm.kind is Kind.AUTHENTICATION:
-        raise InvalidRequestError(f"{operation} {sa}: {algorithm} does not encrypt; give it as authentication")
+    if algorithm.kind not in (Kind.ENCRYPTION, Kind.AEAD):
+        raise InvalidRequestError(f"{operation} {sa}: {algorithm} does not encrypt; give it as {algorithm.kind.value}")
     _check_key(operation, sa, algorithm, encryption.key)
     if algorithm.kind is Kind.AEAD:
         _check_icv(operation, sa, algorithm, encryption.icv_bits)
@@ -157,12 +207,27 @@ def _check_key(operation: str, sa: SA, algorithm: Algorithm, key: Key) -> None:
                 "give the real one"
             )
         return
-    takes = [b // 8 for b in range(0, 513, 8) if b - algorithm.salt_bits in algorithm.key_bits]
+    takes = [(b + algorithm.salt_bits) // 8 for b in algorithm.key_bits]
     salt = f", of which the last {algorithm.salt_bits // 8} are the salt" if algorithm.salt_bits else ""
     sizes = f"{takes[0]} to {takes[-1]}" if len(takes) > 4 else " or ".join(str(size) for size in takes)
     raise InvalidRequestError(
-        f"{operation} {sa}: {algorithm} takes a key of {sizes or 'unknown'} bytes{salt}; this one has {bits // 8}"
+        f"{operation} {sa}: {algorithm} takes a key of {sizes} bytes{salt}; this one has {bits // 8}"
     )
+
+
+def _check_cpi(operation: str, protocol: Protocol, spi: int) -> None:
+    if protocol is Protocol.IPCOMP and spi > 0xFFFF:
+        raise InvalidRequestError(f"{operation}: an IPComp CPI has 16 bits, {spi:#x} does not fit")
+
+
+def _check_security_context(operation: str, subject: object, context: SecurityContext | None) -> None:
+    if context is None:
+        return
+    check_bits(operation, subject, 8, algorithm=context.algorithm, doi=context.doi)
+    if not 0 < len(context.context) <= _LONGEST_CONTEXT:
+        raise InvalidRequestError(
+            f"{operation} {subject}: a security context has 1 to {_LONGEST_CONTEXT} bytes, not {len(context.context)}"
+        )
 
 
 def _check_mark(operation: str, subject: object, mark: Mark | None) -> None:
@@ -180,4 +245,6 @@ def _check_lifetime(operation: str, subject: object, lifetime: Lifetime) -> None
 def _check_icv(operation: str, sa: SA, algorithm: Algorithm, bits: int) -> None:
     if algorithm in ALGORITHMS and bits not in algorithm.icv_bits:
         takes = " or ".join(str(b) for b in algorithm.icv_bits)
-        raise InvalidRequestError(f"{operation} {sa}: {algorithm} has an ICV of {takes} bits, not {bits}")
+        cut = by_xfrm_name(algorithm.xfrm_name, algorithm.kind, bits)
+        hint = f"; take {cut}" if cut in ALGORITHMS else ""
+        raise InvalidRequestError(f"{operation} {sa}: {algorithm} has an ICV of {takes} bits, not {bits}{hint}")

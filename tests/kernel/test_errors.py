@@ -41,7 +41,7 @@ BAD_SAS: dict[str, Callable[[int], SA]] = {
         family, encryption=encryption(AES_GCM, 16), authentication=None
     ),
     "takes a key of 20 bytes; this one has 19": lambda family: make_sa(family, authentication=authentication(size=19)),
-    "has an ICV of 128 or 96 or 256 bits, not 100": lambda family: make_sa(
+    "has an ICV of 128 or 256 bits, not 100": lambda family: make_sa(
         family, authentication=authentication(HMAC_SHA256, 32, icv_bits=100)
     ),
     "authenticates by itself": lambda family: make_sa(family, encryption=encryption(AES_GCM, 20)),

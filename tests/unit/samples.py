@@ -18,6 +18,7 @@ from pfkeyx import (
     Tunnel,
     Usage,
 )
+from pfkeyx.algorithms import HMAC_SHA256_96
 
 #: Recognisable wherever they might leak.
 SECRET = bytes(range(0x40, 0x40 + 36))
@@ -29,6 +30,7 @@ TUNNEL = Tunnel(LOCAL, REMOTE, ip_network("10.1.0.0/16"), ip_network("10.2.0.0/1
 GCM = Encryption(AES_GCM, Key(SECRET))
 CBC = Encryption(AES_CBC, Key(SECRET[:32]))
 SHA256 = Authentication(HMAC_SHA256, Key(SECRET[:32]))
+SHA256_96 = Authentication(HMAC_SHA256_96, Key(SECRET[:32]))
 
 USAGE = Usage(octets=1000, packets=10, added=1, first_used=2)
 OUTBOUND = replace(TUNNEL.outbound(0xC0FFEE01, GCM), usage=USAGE, replay=Replay(41, 0, (0,)))

@@ -9,7 +9,10 @@ import pytest
 from pfkeyx import (
     AES_CBC,
     AES_GCM,
+    DEFLATE,
     HMAC_SHA256,
+    NULL,
+    SA,
     Authentication,
     Direction,
     Encryption,
@@ -24,7 +27,9 @@ from pfkeyx import (
     PolicyId,
     Port,
     Protocol,
+    SAFilter,
     SAId,
+    SecurityContext,
     Selector,
     Template,
     UdpEncap,
@@ -34,10 +39,11 @@ from pfkeyx.operation import Dialect
 from pfkeyx.pfkey import PfkeyDialect
 from pfkeyx.testing import ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
-from tests.unit.samples import CBC, LOCAL, OUTBOUND, REMOTE, SHA256, TUNNEL
+from tests.unit.samples import CBC, LOCAL, OUTBOUND, REMOTE, SHA256, SHA256_96, TUNNEL
 
 V6 = ip_address("2001:db8::1")
-SA_CBC = TUNNEL.outbound(0xC0FFEE01, CBC, replace(SHA256, icv_bits=96))
+IPCOMP = SA(SAId(REMOTE, 0x1234, Protocol.IPCOMP), LOCAL, compression=DEFLATE)
+SA_CBC = TUNNEL.outbound(0xC0FFEE01, CBC, SHA256_96)
 POLICY = TUNNEL.policies()[0]
 KEY_17 = Key(bytes([7]) * 17)
 
@@ -54,12 +60,20 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
         r"aes-gcm takes a key of 20 or 28 or 36 bytes, of which the last 4 are the salt; this one has 32",
     ),
     (
-        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(HMAC_SHA256, KEY_17, 96))),
+        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(HMAC_SHA256, KEY_17))),
         "hmac-sha256 takes a key of 32 bytes; this one has 17",
     ),
     (
         lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(HMAC_SHA256, Key(bytes([7]) * 32), 112))),
-        "hmac-sha256 has an ICV of 128 or 96 or 256 bits, not 112",
+        "hmac-sha256 has an ICV of 128 or 256 bits, not 112$",
+    ),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, authentication=replace(SHA256, icv_bits=96))),
+        "hmac-sha256 has an ICV of 128 or 256 bits, not 96; take hmac-sha256-96$",
+    ),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, authentication=replace(SHA256_96, icv_bits=128))),
+        "hmac-sha256-96 has an ICV of 96 bits, not 128; take hmac-sha256$",
     ),
     (lambda e: e.add_sa(replace(SA_CBC, source=V6)), "is IPv6 and .* is IPv4; the two ends of an SA have the same"),
     (lambda e: e.get_spi(LOCAL, V6), "get SPI: .* the two ends of an SA have the same IP version"),
@@ -92,7 +106,15 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
     (lambda e: e.add_sa(replace(SA_CBC, replay_window=5000)), "replay window 5000 is not between 0 and 4096"),
     (
         lambda e: e.add_sa(replace(SA_CBC, encryption=Encryption(HMAC_SHA256, Key(bytes([7]) * 32)))),
-        "hmac-sha256 does not encrypt",
+        "hmac-sha256 does not encrypt; give it as authentication",
+    ),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, encryption=Encryption(DEFLATE, Key(b"")))),
+        "deflate does not encrypt; give it as compression",
+    ),
+    (
+        lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(DEFLATE, Key(b"")))),
+        "deflate is not an authentication algorithm",
     ),
     (
         lambda e: e.add_sa(replace(SA_CBC, authentication=Authentication(AES_CBC, Key(bytes([7]) * 32)))),
@@ -127,6 +149,31 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
         lambda e: e.update_policy(replace(POLICY, templates=(Template(source=LOCAL, destination=V6),))),
         "update policy .* the two ends of an SA have the same IP version",
     ),
+    (lambda e: e.get_spi(LOCAL, REMOTE, protocol=Protocol.IPCOMP, maximum=0x10000), "an IPComp CPI has 16 bits"),
+    (lambda e: e.get_spi(LOCAL, REMOTE, sequence=1 << 32), "sequence 4294967296 does not fit 32 bits"),
+    (lambda e: e.get_policy(0), "0 is not the index of an in, out or forward policy"),
+    (lambda e: e.delete_policy(8 * 5 + 3), "43 is not the index of an in, out or forward policy"),
+    (lambda e: e.get_policy(1 << 32), "4294967296 is not the index"),
+    (
+        lambda e: e.dump_sas(SAFilter(source=ip_network("192.0.2.0/24"), destination=ip_network("::/0"))),
+        "dump SAs from 192.0.2.0/24 to ::/0: 192.0.2.0 is IPv4 and :: is IPv6",
+    ),
+    (lambda e: e.iter_sas(SAFilter(source=ip_network(LOCAL), destination=ip_network(V6))), "dump SAs from"),
+    (lambda e: e.add_sa(replace(IPCOMP, compression=None)), "IPComp needs a compression algorithm and takes no other"),
+    (
+        lambda e: e.add_sa(replace(IPCOMP, encryption=Encryption(NULL, Key(b"")))),
+        "IPComp needs a compression algorithm and takes no other",
+    ),
+    (lambda e: e.add_sa(replace(IPCOMP, authentication=SHA256)), "IPComp needs a compression algorithm"),
+    (lambda e: e.add_sa(replace(IPCOMP, compression=NULL)), "null is not a compression algorithm"),
+    (lambda e: e.add_sa(replace(IPCOMP, id=SAId(REMOTE, 0x10000, Protocol.IPCOMP))), "an IPComp CPI has 16 bits"),
+    (lambda e: e.add_sa(replace(OUTBOUND, compression=DEFLATE)), "esp does not compress"),
+    (lambda e: e.add_sa(replace(OUTBOUND, security_context=SecurityContext(b""))), "has 1 to 4096 bytes, not 0"),
+    (
+        lambda e: e.add_policy(replace(POLICY, security_context=SecurityContext(bytes(4097)))),
+        "has 1 to 4096 bytes, not 4097",
+    ),
+    (lambda e: e.add_sa(replace(OUTBOUND, security_context=SecurityContext(b"x", doi=256))), "doi 256 does not fit 8"),
 ]
 
 

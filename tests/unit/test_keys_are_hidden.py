@@ -12,9 +12,9 @@ from pfkeyx.operation import Batch
 from pfkeyx.pfkey import PfkeyDialect
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
-from tests.unit.samples import CBC, OUTBOUND, POLICIES, SAS, SECRET, SHA256, TUNNEL, UPDATE
+from tests.unit.samples import CBC, OUTBOUND, POLICIES, SAS, SECRET, SHA256_96, TUNNEL, UPDATE
 
-CBC_SA = TUNNEL.outbound(0xC0FFEE01, CBC, replace(SHA256, icv_bits=96))
+CBC_SA = TUNNEL.outbound(0xC0FFEE01, CBC, SHA256_96)
 
 
 def assert_hidden(text: str) -> None:
