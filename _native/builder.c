@@ -58,8 +58,10 @@ static void put(struct pfkeyx_builder *builder, uint16_t exttype, const void *fi
 {
     uint8_t *start;
 
-    if (builder->size < sizeof(struct sadb_msg))
+    if (builder->size < sizeof(struct sadb_msg) || (rest_size && !rest))
         fail(builder, -EINVAL);
+    if (rest_size > MESSAGE_MAX)
+        fail(builder, -EMSGSIZE);
     start = append(builder, fixed_size + rest_size);
     if (!start)
         return;
@@ -67,6 +69,12 @@ static void put(struct pfkeyx_builder *builder, uint16_t exttype, const void *fi
     write_header(builder, start, exttype);
     if (rest_size)
         memcpy(start + fixed_size, rest, rest_size);
+}
+
+/* Beyond MESSAGE_MAX for whatever is too much, and never wrapped around. */
+static size_t array_size(size_t count, size_t each)
+{
+    return count > MESSAGE_MAX ? count : count * each;
 }
 
 /* Returns the size of the sockaddr written; 0 for a family that is not IP. */
@@ -87,6 +95,27 @@ static size_t to_sockaddr(const struct pfkeyx_address *address, union socket_add
     default:
         return 0;
     }
+}
+
+/* Two sockaddrs of one family, back to back with nothing between them. */
+struct sockaddr_pair {
+    size_t size;
+    uint8_t bytes[2 * sizeof(struct sockaddr_in6)];
+};
+
+/* Returns whether the two could be written: both IP, and of one family. */
+static int to_pair(const struct pfkeyx_address *first, const struct pfkeyx_address *second,
+                   struct sockaddr_pair *pair)
+{
+    union socket_address from, to;
+    size_t size = to_sockaddr(first, &from);
+
+    *pair = (struct sockaddr_pair){ .size = 2 * size };
+    if (!size || to_sockaddr(second, &to) != size)
+        return 0;
+    memcpy(pair->bytes, &from, size);
+    memcpy(pair->bytes + size, &to, size);
+    return 1;
 }
 
 void pfkeyx_begin(struct pfkeyx_builder *builder, uint8_t type, uint8_t satype, uint8_t errno_value,
@@ -153,8 +182,6 @@ void pfkeyx_put_key(struct pfkeyx_builder *builder, uint16_t exttype, const uint
 {
     struct sadb_key header = { .sadb_key_bits = bits };
 
-    if (bits && !key)
-        fail(builder, -EINVAL);
     put(builder, exttype, &header, sizeof(header), key, (bits + 7u) / 8);
 }
 
@@ -205,6 +232,86 @@ void pfkeyx_put_policy(struct pfkeyx_builder *builder, uint16_t type, uint8_t di
     builder->policy = start;
 }
 
+void pfkeyx_put_identity(struct pfkeyx_builder *builder, uint16_t exttype, uint16_t type, uint64_t id,
+                         const char *name)
+{
+    struct sadb_ident header = { .sadb_ident_type = type, .sadb_ident_id = id };
+
+    put(builder, exttype, &header, sizeof(header), name, name && *name ? strlen(name) + 1 : 0);
+}
+
+void pfkeyx_put_sensitivity(struct pfkeyx_builder *builder, uint32_t dpd, uint8_t sens_level, uint8_t sens_len,
+                            uint8_t integ_level, uint8_t integ_len, const uint64_t *bitmaps)
+{
+    struct sadb_sens header = {
+        .sadb_sens_dpd = dpd,
+        .sadb_sens_sens_level = sens_level,
+        .sadb_sens_sens_len = sens_len,
+        .sadb_sens_integ_level = integ_level,
+        .sadb_sens_integ_len = integ_len,
+    };
+
+    put(builder, SADB_EXT_SENSITIVITY, &header, sizeof(header), bitmaps, ((size_t)sens_len + integ_len) * WORD);
+}
+
+void pfkeyx_put_proposal(struct pfkeyx_builder *builder, uint8_t replay, const struct sadb_comb *combs,
+                         size_t count)
+{
+    struct sadb_prop header = { .sadb_prop_replay = replay };
+
+    put(builder, SADB_EXT_PROPOSAL, &header, sizeof(header), combs, array_size(count, sizeof(*combs)));
+}
+
+void pfkeyx_put_supported(struct pfkeyx_builder *builder, uint16_t exttype, const struct sadb_alg *algs,
+                          size_t count)
+{
+    struct sadb_supported header = { 0 };
+
+    put(builder, exttype, &header, sizeof(header), algs, array_size(count, sizeof(*algs)));
+}
+
+void pfkeyx_put_kmprivate(struct pfkeyx_builder *builder, const uint8_t *data, size_t size)
+{
+    struct sadb_x_kmprivate header = { 0 };
+
+    put(builder, SADB_X_EXT_KMPRIVATE, &header, sizeof(header), data, size);
+}
+
+void pfkeyx_put_sec_ctx(struct pfkeyx_builder *builder, uint8_t alg, uint8_t doi, const uint8_t *context,
+                        uint16_t size)
+{
+    struct sadb_x_sec_ctx header = { .sadb_x_ctx_alg = alg, .sadb_x_ctx_doi = doi, .sadb_x_ctx_len = size };
+
+    put(builder, SADB_X_EXT_SEC_CTX, &header, sizeof(header), context, size);
+}
+
+void pfkeyx_put_kmaddress(struct pfkeyx_builder *builder, const struct pfkeyx_address *local,
+                          const struct pfkeyx_address *remote)
+{
+    struct sadb_x_kmaddress header = { 0 };
+    struct sockaddr_pair pair;
+
+    if (!to_pair(local, remote, &pair))
+        fail(builder, -EINVAL);
+    put(builder, SADB_X_EXT_KMADDRESS, &header, sizeof(header), pair.bytes, pair.size);
+}
+
+void pfkeyx_put_filter(struct pfkeyx_builder *builder, const struct pfkeyx_filter *filter)
+{
+    struct sadb_x_filter out = {
+        .sadb_x_filter_family = filter->family,
+        .sadb_x_filter_splen = filter->source_prefixlen,
+        .sadb_x_filter_dplen = filter->destination_prefixlen,
+    };
+    uint8_t longest = filter->family == AF_INET ? 32 : 128;
+
+    if (filter->source_prefixlen > longest || filter->destination_prefixlen > longest)
+        fail(builder, -EINVAL);
+    memcpy(out.sadb_x_filter_saddr, filter->source, sizeof(filter->source));
+    memcpy(out.sadb_x_filter_daddr, filter->destination, sizeof(filter->destination));
+    put(builder, SADB_X_EXT_FILTER, &out, sizeof(out), NULL, 0);
+}
+
 void pfkeyx_put_ipsecrequest(struct pfkeyx_builder *builder, uint16_t proto, uint8_t mode, uint8_t level,
                              uint32_t reqid, const struct pfkeyx_address *source,
                              const struct pfkeyx_address *destination)
@@ -215,26 +322,29 @@ void pfkeyx_put_ipsecrequest(struct pfkeyx_builder *builder, uint16_t proto, uin
         .sadb_x_ipsecrequest_level = level,
         .sadb_x_ipsecrequest_reqid = reqid,
     };
-    union socket_address from, to;
+    struct sockaddr_pair pair = { 0 };
     size_t policy = builder->policy;
-    size_t address_size = source ? to_sockaddr(source, &from) : 0;
-    size_t other_size = destination ? to_sockaddr(destination, &to) : 0;
-    size_t size = sizeof(request) + address_size + other_size;
+    size_t size;
     uint8_t *start;
 
-    if (!policy || !source != !destination || address_size != other_size || (source && !address_size))
+    if (!policy || !source != !destination || (source && destination && !to_pair(source, destination, &pair)))
         fail(builder, -EINVAL);
+    size = sizeof(request) + pair.size;
     start = append(builder, size);
     if (!start)
         return;
     request.sadb_x_ipsecrequest_len = (uint16_t)size; /* in bytes, the one length that is not in words */
     memcpy(start, &request, sizeof(request));
-    if (address_size) {
-        memcpy(start + sizeof(request), &from, address_size);
-        memcpy(start + sizeof(request) + address_size, &to, other_size);
-    }
+    memcpy(start + sizeof(request), pair.bytes, pair.size);
     write_header(builder, builder->data + policy, SADB_X_EXT_POLICY);
     builder->policy = policy;
+}
+
+void pfkeyx_put_extension(struct pfkeyx_builder *builder, uint16_t exttype, const uint8_t *body, size_t size)
+{
+    struct sadb_ext header = { 0 };
+
+    put(builder, exttype, &header, sizeof(header), body, size);
 }
 
 int pfkeyx_finish(struct pfkeyx_builder *builder)

@@ -98,6 +98,68 @@ struct sadb_x_nat_t_port {
     ...;
 };
 
+struct sadb_ident {
+    uint16_t sadb_ident_len;
+    uint16_t sadb_ident_exttype;
+    uint16_t sadb_ident_type;
+    uint64_t sadb_ident_id;
+    ...;
+};
+
+struct sadb_sens {
+    uint16_t sadb_sens_len;
+    uint16_t sadb_sens_exttype;
+    uint32_t sadb_sens_dpd;
+    uint8_t sadb_sens_sens_level;
+    uint8_t sadb_sens_sens_len;
+    uint8_t sadb_sens_integ_level;
+    uint8_t sadb_sens_integ_len;
+    ...;
+};
+
+struct sadb_prop {
+    uint16_t sadb_prop_len;
+    uint16_t sadb_prop_exttype;
+    uint8_t sadb_prop_replay;
+    ...;
+};
+
+struct sadb_comb {
+    uint8_t sadb_comb_auth;
+    uint8_t sadb_comb_encrypt;
+    uint16_t sadb_comb_flags;
+    uint16_t sadb_comb_auth_minbits;
+    uint16_t sadb_comb_auth_maxbits;
+    uint16_t sadb_comb_encrypt_minbits;
+    uint16_t sadb_comb_encrypt_maxbits;
+    uint32_t sadb_comb_soft_allocations;
+    uint32_t sadb_comb_hard_allocations;
+    uint64_t sadb_comb_soft_bytes;
+    uint64_t sadb_comb_hard_bytes;
+    uint64_t sadb_comb_soft_addtime;
+    uint64_t sadb_comb_hard_addtime;
+    uint64_t sadb_comb_soft_usetime;
+    uint64_t sadb_comb_hard_usetime;
+    ...;
+};
+
+struct sadb_alg {
+    uint8_t sadb_alg_id;
+    uint8_t sadb_alg_ivlen;
+    uint16_t sadb_alg_minbits;
+    uint16_t sadb_alg_maxbits;
+    ...;
+};
+
+struct sadb_x_sec_ctx {
+    uint16_t sadb_x_sec_len;
+    uint16_t sadb_x_sec_exttype;
+    uint8_t sadb_x_ctx_alg;
+    uint8_t sadb_x_ctx_doi;
+    uint16_t sadb_x_ctx_len;
+    ...;
+};
+
 /* ---- version ---- */
 
 #define PF_KEY_V2 ...

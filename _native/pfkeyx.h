@@ -42,6 +42,14 @@ int pfkeyx_send(int fd, const void *message, size_t size);
  * cut. */
 int pfkeyx_receive(int fd, struct pfkeyx_buffer *buffer);
 
+/* Whether the receive buffer would take size bytes more, as the kernel counts them: 1, or 0.
+ *
+ * AF_KEY queues a message while what waits is not above the limit, and drops it without a word otherwise. Only
+ * the reader makes room, and what waits is most just before it does. So where there is room, after a message
+ * was received, for that one again (by the kernel's count less than twice its size and a page), nothing was
+ * dropped since the message before it was received. */
+int pfkeyx_has_room(int fd, size_t size);
+
 /* Wipes the memory and frees it. */
 void pfkeyx_buffer_release(struct pfkeyx_buffer *buffer);
 
@@ -52,6 +60,16 @@ struct pfkeyx_address {
     uint16_t family;
     uint16_t port;
     uint8_t bytes[16]; /* as on the wire */
+};
+
+/* Which SAs are dumped: those between two prefixes, of a family that is AF_INET (4 bytes of each address used),
+ * AF_INET6, or any other number for both. */
+struct pfkeyx_filter {
+    uint16_t family;
+    uint8_t source_prefixlen;
+    uint8_t destination_prefixlen;
+    uint8_t source[16]; /* as on the wire */
+    uint8_t destination[16];
 };
 
 /* One message being built; starts as all zeros. The first error sticks: what is put after it does
@@ -100,11 +118,44 @@ void pfkeyx_put_nat_t_port(struct pfkeyx_builder *builder, uint16_t exttype, uin
 void pfkeyx_put_policy(struct pfkeyx_builder *builder, uint16_t type, uint8_t dir, uint32_t id,
                        uint32_t priority);
 
+/* SADB_EXT_IDENTITY_*, RFC 2367 2.3.5: name is a C string, NULL or empty for none. */
+void pfkeyx_put_identity(struct pfkeyx_builder *builder, uint16_t exttype, uint16_t type, uint64_t id,
+                         const char *name);
+
+/* SADB_EXT_SENSITIVITY, RFC 2367 2.3.6: bitmaps holds sens_len words and, behind them, integ_len words. */
+void pfkeyx_put_sensitivity(struct pfkeyx_builder *builder, uint32_t dpd, uint8_t sens_level, uint8_t sens_len,
+                            uint8_t integ_level, uint8_t integ_len, const uint64_t *bitmaps);
+
+/* SADB_EXT_PROPOSAL, RFC 2367 2.3.7. */
+void pfkeyx_put_proposal(struct pfkeyx_builder *builder, uint8_t replay, const struct sadb_comb *combs,
+                         size_t count);
+
+/* SADB_EXT_SUPPORTED_*, RFC 2367 2.3.8. */
+void pfkeyx_put_supported(struct pfkeyx_builder *builder, uint16_t exttype, const struct sadb_alg *algs,
+                          size_t count);
+
+/* SADB_X_EXT_KMPRIVATE: data that only key managers know the meaning of. */
+void pfkeyx_put_kmprivate(struct pfkeyx_builder *builder, const uint8_t *data, size_t size);
+
+/* SADB_X_EXT_SEC_CTX: a security context in the text form of the module that alg names. */
+void pfkeyx_put_sec_ctx(struct pfkeyx_builder *builder, uint8_t alg, uint8_t doi, const uint8_t *context,
+                        uint16_t size);
+
+/* SADB_X_EXT_KMADDRESS: where the two key managers speak from now on. -EINVAL for two families. */
+void pfkeyx_put_kmaddress(struct pfkeyx_builder *builder, const struct pfkeyx_address *local,
+                          const struct pfkeyx_address *remote);
+
+/* SADB_X_EXT_FILTER. -EINVAL for too long a prefix. */
+void pfkeyx_put_filter(struct pfkeyx_builder *builder, const struct pfkeyx_filter *filter);
+
 /* One request (XFRM: template) into the policy just put; both addresses, of one family, or neither (NULL).
  * -EINVAL when something other than a policy or a request was put last. */
 void pfkeyx_put_ipsecrequest(struct pfkeyx_builder *builder, uint16_t proto, uint8_t mode, uint8_t level,
                              uint32_t reqid, const struct pfkeyx_address *source,
                              const struct pfkeyx_address *destination);
+
+/* An extension of any type, of which body is all that follows the four bytes of its header. */
+void pfkeyx_put_extension(struct pfkeyx_builder *builder, uint16_t exttype, const uint8_t *body, size_t size);
 
 /* Writes the message's length: data and size are then ready to be sent. Returns 0 or the first error:
  * -EINVAL (also for a message that was never begun), -ENOMEM, -EMSGSIZE beyond 65535 words. */
@@ -153,6 +204,8 @@ int pfkeyx_get_spirange(const struct pfkeyx_extension *extension, struct sadb_sp
 int pfkeyx_get_nat_t_type(const struct pfkeyx_extension *extension, struct sadb_x_nat_t_type *type);
 int pfkeyx_get_nat_t_port(const struct pfkeyx_extension *extension, struct sadb_x_nat_t_port *port);
 int pfkeyx_get_policy(const struct pfkeyx_extension *extension, struct sadb_x_policy *policy);
+int pfkeyx_get_proposal(const struct pfkeyx_extension *extension, struct sadb_prop *proposal);
+int pfkeyx_get_filter(const struct pfkeyx_extension *extension, struct pfkeyx_filter *filter);
 
 /* -EBADMSG also for a family other than AF_INET and AF_INET6. */
 int pfkeyx_get_address(const struct pfkeyx_extension *extension, struct sadb_address *header,
@@ -160,6 +213,29 @@ int pfkeyx_get_address(const struct pfkeyx_extension *extension, struct sadb_add
 
 /* *key points into the message; bits / 8 bytes, rounded up, are there. */
 int pfkeyx_get_key(const struct pfkeyx_extension *extension, uint16_t *bits, const uint8_t **key);
+
+/* *name is the C string inside the message, or empty where none follows; -EBADMSG also when it does not end. */
+int pfkeyx_get_identity(const struct pfkeyx_extension *extension, struct sadb_ident *header, const char **name);
+
+/* -EBADMSG also when the bitmaps are longer than the extension. */
+int pfkeyx_get_sensitivity(const struct pfkeyx_extension *extension, struct sadb_sens *header);
+
+/* *data points into the message; what is there includes the padding, which nothing tells from the data. */
+int pfkeyx_get_kmprivate(const struct pfkeyx_extension *extension, const uint8_t **data, size_t *size);
+
+/* *context points into the message; sadb_x_ctx_len bytes are there. */
+int pfkeyx_get_sec_ctx(const struct pfkeyx_extension *extension, struct sadb_x_sec_ctx *header,
+                       const uint8_t **context);
+
+/* -EBADMSG also for other families than IP, and for two. */
+int pfkeyx_get_kmaddress(const struct pfkeyx_extension *extension, struct pfkeyx_address *local,
+                         struct pfkeyx_address *remote);
+
+/* One item of an extension's array, from index 0: 1, behind the last 0, -EBADMSG when that is cut short. The words
+ * are those of both bitmaps, the sensitivity's first. */
+int pfkeyx_get_bitmap_word(const struct pfkeyx_extension *sensitivity, size_t index, uint64_t *word);
+int pfkeyx_get_combination(const struct pfkeyx_extension *proposal, size_t index, struct sadb_comb *comb);
+int pfkeyx_get_algorithm(const struct pfkeyx_extension *supported, size_t index, struct sadb_alg *alg);
 
 /* The next request of a policy extension: 1, at the end 0. *offset starts as 0 and is moved on. */
 int pfkeyx_get_ipsecrequest(const struct pfkeyx_extension *policy, size_t *offset,

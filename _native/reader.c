@@ -95,6 +95,25 @@ int pfkeyx_get_policy(const struct pfkeyx_extension *extension, struct sadb_x_po
     return copy(extension, policy, sizeof(*policy));
 }
 
+int pfkeyx_get_proposal(const struct pfkeyx_extension *extension, struct sadb_prop *proposal)
+{
+    return copy(extension, proposal, sizeof(*proposal));
+}
+
+int pfkeyx_get_filter(const struct pfkeyx_extension *extension, struct pfkeyx_filter *filter)
+{
+    struct sadb_x_filter in;
+
+    if (copy(extension, &in, sizeof(in)))
+        return -EBADMSG;
+    filter->family = in.sadb_x_filter_family;
+    filter->source_prefixlen = in.sadb_x_filter_splen;
+    filter->destination_prefixlen = in.sadb_x_filter_dplen;
+    memcpy(filter->source, in.sadb_x_filter_saddr, sizeof(filter->source));
+    memcpy(filter->destination, in.sadb_x_filter_daddr, sizeof(filter->destination));
+    return 0;
+}
+
 /* Returns the size of the sockaddr read; 0 when it is cut or its family is not IP. */
 static size_t from_sockaddr(const uint8_t *data, size_t size, struct pfkeyx_address *out)
 {
@@ -122,6 +141,15 @@ static size_t from_sockaddr(const uint8_t *data, size_t size, struct pfkeyx_addr
     return 0;
 }
 
+/* Returns whether two sockaddrs of one family are there, back to back. */
+static int from_pair(const uint8_t *data, size_t size, struct pfkeyx_address *first, struct pfkeyx_address *second)
+{
+    size_t used = from_sockaddr(data, size, first);
+
+    *second = (struct pfkeyx_address){ 0 };
+    return used && from_sockaddr(data + used, size - used, second) == used;
+}
+
 int pfkeyx_get_address(const struct pfkeyx_extension *extension, struct sadb_address *header,
                        struct pfkeyx_address *address)
 {
@@ -145,11 +173,111 @@ int pfkeyx_get_key(const struct pfkeyx_extension *extension, uint16_t *bits, con
     return 0;
 }
 
+static size_t bitmap_words(const struct sadb_sens *header)
+{
+    return (size_t)header->sadb_sens_sens_len + header->sadb_sens_integ_len;
+}
+
+int pfkeyx_get_identity(const struct pfkeyx_extension *extension, struct sadb_ident *header, const char **name)
+{
+    const char *string;
+    size_t left;
+
+    if (copy(extension, header, sizeof(*header)))
+        return -EBADMSG;
+    string = (const char *)extension->data + sizeof(*header);
+    left = extension->size - sizeof(*header);
+    if (left && !memchr(string, 0, left))
+        return -EBADMSG;
+    *name = left ? string : "";
+    return 0;
+}
+
+int pfkeyx_get_sensitivity(const struct pfkeyx_extension *extension, struct sadb_sens *header)
+{
+    if (copy(extension, header, sizeof(*header)))
+        return -EBADMSG;
+    if (bitmap_words(header) * WORD > extension->size - sizeof(*header))
+        return -EBADMSG;
+    return 0;
+}
+
+int pfkeyx_get_kmprivate(const struct pfkeyx_extension *extension, const uint8_t **data, size_t *size)
+{
+    struct sadb_x_kmprivate header;
+
+    if (copy(extension, &header, sizeof(header)))
+        return -EBADMSG;
+    *data = extension->data + sizeof(header);
+    *size = extension->size - sizeof(header);
+    return 0;
+}
+
+int pfkeyx_get_sec_ctx(const struct pfkeyx_extension *extension, struct sadb_x_sec_ctx *header,
+                       const uint8_t **context)
+{
+    if (copy(extension, header, sizeof(*header)))
+        return -EBADMSG;
+    if (header->sadb_x_ctx_len > extension->size - sizeof(*header))
+        return -EBADMSG;
+    *context = extension->data + sizeof(*header);
+    return 0;
+}
+
+int pfkeyx_get_kmaddress(const struct pfkeyx_extension *extension, struct pfkeyx_address *local,
+                         struct pfkeyx_address *remote)
+{
+    struct sadb_x_kmaddress header;
+
+    if (copy(extension, &header, sizeof(header)))
+        return -EBADMSG;
+    if (!from_pair(extension->data + sizeof(header), extension->size - sizeof(header), local, remote))
+        return -EBADMSG;
+    return 0;
+}
+
+int pfkeyx_get_bitmap_word(const struct pfkeyx_extension *sensitivity, size_t index, uint64_t *word)
+{
+    struct sadb_sens header;
+
+    if (pfkeyx_get_sensitivity(sensitivity, &header))
+        return -EBADMSG;
+    if (index >= bitmap_words(&header))
+        return 0;
+    memcpy(word, sensitivity->data + sizeof(header) + index * WORD, WORD);
+    return 1;
+}
+
+/* Copies one item of the array that fills an extension behind its fixed part: 1, behind the last 0. */
+static int copy_item(const struct pfkeyx_extension *extension, size_t fixed, size_t index, void *out, size_t size)
+{
+    size_t left, count;
+
+    if (extension->size < fixed)
+        return -EBADMSG;
+    left = extension->size - fixed;
+    count = left / size;
+    if (index >= count)
+        return left % size ? -EBADMSG : 0;
+    memcpy(out, extension->data + fixed + index * size, size);
+    return 1;
+}
+
+int pfkeyx_get_combination(const struct pfkeyx_extension *proposal, size_t index, struct sadb_comb *comb)
+{
+    return copy_item(proposal, sizeof(struct sadb_prop), index, comb, sizeof(*comb));
+}
+
+int pfkeyx_get_algorithm(const struct pfkeyx_extension *supported, size_t index, struct sadb_alg *alg)
+{
+    return copy_item(supported, sizeof(struct sadb_supported), index, alg, sizeof(*alg));
+}
+
 int pfkeyx_get_ipsecrequest(const struct pfkeyx_extension *policy, size_t *offset,
                             struct pfkeyx_ipsecrequest *request)
 {
     size_t start = *offset ? *offset : sizeof(struct sadb_x_policy);
-    size_t left, size, used;
+    size_t left, size;
     const uint8_t *data;
 
     if (start > policy->size)
@@ -172,10 +300,7 @@ int pfkeyx_get_ipsecrequest(const struct pfkeyx_extension *policy, size_t *offse
     request->source = request->destination = (struct pfkeyx_address){ 0 };
     if (size == 0)
         return 1;
-    used = from_sockaddr(data, size, &request->source);
-    if (!used || from_sockaddr(data + used, size - used, &request->destination) != used)
-        return -EBADMSG;
-    return 1;
+    return from_pair(data, size, &request->source, &request->destination) ? 1 : -EBADMSG;
 }
 
 uint32_t pfkeyx_spi(const struct sadb_sa *sa)

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -119,6 +120,18 @@ int pfkeyx_receive(int fd, struct pfkeyx_buffer *buffer)
         return -EMSGSIZE;
     buffer->size = (size_t)size;
     return 0;
+}
+
+int pfkeyx_has_room(int fd, size_t size)
+{
+    uint32_t memory[SK_MEMINFO_VARS];
+    socklen_t length = sizeof(memory);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length) < 0)
+        return -errno;
+    if (length <= SK_MEMINFO_RCVBUF * sizeof(*memory))
+        return -EOPNOTSUPP;
+    return memory[SK_MEMINFO_RMEM_ALLOC] + (uint64_t)size <= memory[SK_MEMINFO_RCVBUF];
 }
 
 void pfkeyx_buffer_release(struct pfkeyx_buffer *buffer)

@@ -28,7 +28,14 @@ static const struct pfkeyx_address V4 = { .family = AF_INET, .port = 4500, .byte
 static const struct pfkeyx_address V6 = { .family = AF_INET6, .bytes = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 } };
 static const uint8_t KEY[64] = "a key of sixty-four bytes, which no message may be longer for";
 
+static const uint64_t WORDS[3] = { 1, 2, UINT64_MAX };
+static const struct sadb_comb COMBS[2] = { { .sadb_comb_auth = 3, .sadb_comb_hard_usetime = 5 } };
+static const struct sadb_alg ALGS[3] = { { .sadb_alg_id = 12, .sadb_alg_maxbits = 256 } };
+static const struct pfkeyx_filter FILTER = { .family = AF_INET6, .source_prefixlen = 128, .source = { 0x20 } };
+
 /* One of each extension. */
+#define EXTENSIONS 20
+
 static void build(struct pfkeyx_builder *builder)
 {
     pfkeyx_begin(builder, SADB_ADD, SADB_SATYPE_ESP, 0, 7, 42);
@@ -46,6 +53,15 @@ static void build(struct pfkeyx_builder *builder)
     pfkeyx_put_ipsecrequest(builder, IPPROTO_ESP, IPSEC_MODE_TUNNEL, IPSEC_LEVEL_UNIQUE, 9, &V4, &V4);
     pfkeyx_put_ipsecrequest(builder, IPPROTO_ESP, IPSEC_MODE_TUNNEL, IPSEC_LEVEL_UNIQUE, 9, &V6, &V6);
     pfkeyx_put_ipsecrequest(builder, IPPROTO_AH, IPSEC_MODE_TRANSPORT, IPSEC_LEVEL_REQUIRE, 0, NULL, NULL);
+    pfkeyx_put_identity(builder, SADB_EXT_IDENTITY_SRC, SADB_IDENTTYPE_FQDN, 1, "gateway.example");
+    pfkeyx_put_sensitivity(builder, 1, 2, 2, 3, 1, WORDS);
+    pfkeyx_put_proposal(builder, 32, COMBS, 2);
+    pfkeyx_put_supported(builder, SADB_EXT_SUPPORTED_AUTH, ALGS, 3);
+    pfkeyx_put_kmprivate(builder, KEY, 5);
+    pfkeyx_put_sec_ctx(builder, 1, 1, (const uint8_t *)"context", 8);
+    pfkeyx_put_kmaddress(builder, &V6, &V6);
+    pfkeyx_put_filter(builder, &FILTER);
+    pfkeyx_put_extension(builder, UINT16_MAX, KEY, 12);
     CHECK(pfkeyx_finish(builder) == 0);
 }
 
@@ -98,9 +114,19 @@ static int get_everything(const struct pfkeyx_extension *inside)
     struct sadb_address header;
     struct pfkeyx_address address;
     struct pfkeyx_ipsecrequest request;
-    const uint8_t *key;
+    struct sadb_ident ident;
+    struct sadb_sens sens;
+    struct sadb_prop proposal;
+    struct sadb_comb comb;
+    struct sadb_alg alg;
+    struct sadb_x_sec_ctx sec_ctx;
+    struct pfkeyx_address remote;
+    struct pfkeyx_filter filter;
+    const uint8_t *key, *data;
+    const char *name;
+    uint64_t word;
     uint16_t bits;
-    size_t offset = 0;
+    size_t offset = 0, size;
     volatile unsigned used = sum(extension->data, extension->size);
     int requests = 0;
 
@@ -116,6 +142,28 @@ static int get_everything(const struct pfkeyx_extension *inside)
     pfkeyx_get_nat_t_type(extension, &nat_t_type);
     pfkeyx_get_policy(extension, &policy);
     pfkeyx_get_address(extension, &header, &address);
+    pfkeyx_get_proposal(extension, &proposal);
+    pfkeyx_get_filter(extension, &filter);
+    pfkeyx_get_kmaddress(extension, &address, &remote);
+    if (pfkeyx_get_identity(extension, &ident, &name) == 0)
+        used += (unsigned)strlen(name);
+    if (pfkeyx_get_sensitivity(extension, &sens) == 0) {
+        size = (size_t)sens.sadb_sens_sens_len + sens.sadb_sens_integ_len;
+        CHECK(pfkeyx_get_bitmap_word(extension, size, &word) == 0);
+    }
+    if (pfkeyx_get_kmprivate(extension, &data, &size) == 0)
+        used += sum(data, size);
+    if (pfkeyx_get_sec_ctx(extension, &sec_ctx, &data) == 0)
+        used += sum(data, sec_ctx.sadb_x_ctx_len);
+    for (size_t i = 0; pfkeyx_get_bitmap_word(extension, i, &word) == 1; i++)
+        used += (unsigned)word;
+    for (size_t i = 0; pfkeyx_get_combination(extension, i, &comb) == 1; i++)
+        used += comb.sadb_comb_auth;
+    for (size_t i = 0; pfkeyx_get_algorithm(extension, i, &alg) == 1; i++)
+        used += alg.sadb_alg_id;
+    CHECK(pfkeyx_get_combination(extension, SIZE_MAX, &comb) <= 0);
+    CHECK(pfkeyx_get_algorithm(extension, SIZE_MAX, &alg) <= 0);
+    CHECK(pfkeyx_get_bitmap_word(extension, SIZE_MAX, &word) <= 0);
     while (pfkeyx_get_ipsecrequest(extension, &offset, &request) == 1)
         requests++;
     free(alone);
@@ -153,7 +201,7 @@ static void round_trip(void)
 
     build(&builder);
     build(&builder); /* in the memory of the first */
-    CHECK(read_everything(builder.data, builder.size) == 11);
+    CHECK(read_everything(builder.data, builder.size) == EXTENSIONS);
     CHECK(pfkeyx_read_message(&reader, builder.data, builder.size, &header) == 0);
     CHECK(header.sadb_msg_len * 8u == builder.size && header.sadb_msg_seq == 7 && header.sadb_msg_pid == 42);
     while (pfkeyx_read_extension(&reader, &extension) == 1) {
@@ -180,7 +228,7 @@ static void every_truncation(void)
     for (size_t size = 0; size < builder.size; size++) {
         int result = read_everything(builder.data, size);
 
-        CHECK(size % 8 == 0 && size >= 16 ? result < 11 : result == -EBADMSG);
+        CHECK(size % 8 == 0 && size >= 16 ? result < EXTENSIONS : result == -EBADMSG);
     }
     pfkeyx_builder_release(&builder);
 }
@@ -238,6 +286,56 @@ static void a_message_of_the_greatest_length(void)
     pfkeyx_builder_release(&builder);
 }
 
+static void refuses(void (*put)(struct pfkeyx_builder *builder), int error)
+{
+    struct pfkeyx_builder builder = { 0 };
+
+    pfkeyx_begin(&builder, SADB_ADD, 0, 0, 0, 0);
+    put(&builder);
+    CHECK(pfkeyx_finish(&builder) == error && builder.size == 16);
+    pfkeyx_builder_release(&builder);
+}
+
+static void two_families(struct pfkeyx_builder *builder)
+{
+    pfkeyx_put_kmaddress(builder, &V4, &V6);
+}
+
+static void too_long_a_prefix(struct pfkeyx_builder *builder)
+{
+    pfkeyx_put_filter(builder, &(struct pfkeyx_filter){ .family = AF_INET, .source_prefixlen = 33 });
+}
+
+static void more_combinations_than_there_is_memory(struct pfkeyx_builder *builder)
+{
+    pfkeyx_put_proposal(builder, 0, COMBS, SIZE_MAX / sizeof(*COMBS) + 2);
+}
+
+static void more_algorithms_than_there_is_memory(struct pfkeyx_builder *builder)
+{
+    pfkeyx_put_supported(builder, SADB_EXT_SUPPORTED_AUTH, ALGS, SIZE_MAX / sizeof(*ALGS) + 1);
+}
+
+static void more_bytes_than_there_is_memory(struct pfkeyx_builder *builder)
+{
+    pfkeyx_put_extension(builder, UINT16_MAX, KEY, SIZE_MAX);
+}
+
+static void words_without_an_array(struct pfkeyx_builder *builder)
+{
+    pfkeyx_put_sensitivity(builder, 0, 0, 1, 0, 0, NULL);
+}
+
+static void refusals_of_arrays(void)
+{
+    refuses(two_families, -EINVAL);
+    refuses(too_long_a_prefix, -EINVAL);
+    refuses(more_combinations_than_there_is_memory, -EMSGSIZE);
+    refuses(more_algorithms_than_there_is_memory, -EMSGSIZE);
+    refuses(more_bytes_than_there_is_memory, -EMSGSIZE);
+    refuses(words_without_an_array, -EINVAL);
+}
+
 static void refusals_leave_nothing_behind(void)
 {
     struct pfkeyx_address foreign = { .family = AF_UNIX };
@@ -270,6 +368,7 @@ static void receive_any_size(void)
     for (size_t i = 0; i < 200000; i++)
         message[i] = (uint8_t)(i * 31);
     CHECK(pfkeyx_receive(pair[1], &buffer) == -EAGAIN && buffer.size == 0);
+    CHECK(pfkeyx_has_room(pair[1], 0) == 1 && pfkeyx_has_room(pair[1], SIZE_MAX / 2) == 0);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         CHECK(pfkeyx_send(pair[0], message, sizes[i]) == 0);
         CHECK(pfkeyx_receive(pair[1], &buffer) == 0);
@@ -282,7 +381,7 @@ static void receive_any_size(void)
     CHECK(pfkeyx_receive(pair[1], &buffer) == -EPIPE);
     CHECK(pfkeyx_send(pair[1], message, 16) == -EPIPE);
     close(pair[1]);
-    CHECK(pfkeyx_receive(pair[1], &buffer) == -EBADF);
+    CHECK(pfkeyx_receive(pair[1], &buffer) == -EBADF && pfkeyx_has_room(pair[1], 0) == -EBADF);
     pfkeyx_buffer_release(&buffer);
     free(message);
 }
@@ -330,6 +429,7 @@ static const struct {
     { "every value of every byte", every_value_of_every_byte },
     { "a message of the greatest length", a_message_of_the_greatest_length },
     { "refusals leave nothing behind", refusals_leave_nothing_behind },
+    { "refusals of arrays", refusals_of_arrays },
     { "receive any size", receive_any_size },
     { "no freed block holds a key", no_freed_block_holds_a_key },
     { "open refuses what is no namespace", open_refuses_what_is_no_namespace },

@@ -224,7 +224,20 @@ REFUSED: dict[str, tuple[int, Put]] = {
     "a request after another extension": (errno.EINVAL, put_request_after_another_extension),
     "a request of two families": (errno.EINVAL, put_request_of_two_families),
     "a request with one address": (errno.EINVAL, put_request_with_one_address),
+    "key managers of two families": (
+        errno.EINVAL,
+        lambda b: lib.pfkeyx_put_kmaddress(b, c_address(V4), c_address(V6)),
+    ),
+    "a filter with an IPv4 prefix of 33": (
+        errno.EINVAL,
+        lambda b: lib.pfkeyx_put_filter(b, ffi.new("struct pfkeyx_filter *", [socket.AF_INET, 33])),
+    ),
+    "combinations without an array": (errno.EINVAL, lambda b: lib.pfkeyx_put_proposal(b, 32, ffi.NULL, 1)),
     "more than 65535 words": (errno.EMSGSIZE, put_too_much),
+    "more algorithms than a message has room for": (
+        errno.EMSGSIZE,
+        lambda b: lib.pfkeyx_put_supported(b, 14, ffi.new("struct sadb_alg[1]"), 2**61),
+    ),
 }
 
 
@@ -533,6 +546,16 @@ def test_a_message_too_large_for_the_socket_is_refused_whole(
     assert lib.pfkeyx_send(ends[0].fileno(), bytes(200_000), 200_000) == -errno.EMSGSIZE
     with pytest.raises(BlockingIOError):
         ends[1].recv(1)
+
+
+def test_there_is_room_for_what_the_receive_buffer_holds(ends: tuple[socket.socket, socket.socket]) -> None:
+    limit = ends[1].getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert [lib.pfkeyx_has_room(ends[1].fileno(), size) for size in (0, limit, limit + 1)] == [1, 1, 0]
+
+
+def test_what_is_no_socket_has_no_room_to_ask_for() -> None:
+    with Path("/dev/null").open("rb") as no_socket:
+        assert lib.pfkeyx_has_room(no_socket.fileno(), 0) == -errno.ENOTSOCK
 
 
 def test_a_descriptor_that_is_no_namespace_is_refused_before_anything_is_opened() -> None:

@@ -1,0 +1,174 @@
+"""The raw level of PF_KEY: any message built and read by name, its extensions as values.
+
+What a value means to IPsec is not known here, and nothing is sent or received. The values are those of
+`extensions.py`; the names and numbers are those of <linux/pfkeyv2.h>.
+"""
+
+import builtins
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pfkeyx.errors import InvalidRequestError, MalformedReplyError
+from pfkeyx.native import ffi, lib
+from pfkeyx.pfkey.cdata import CData, NonsenseError
+from pfkeyx.pfkey.describe import describe
+from pfkeyx.pfkey.extensions import Extension
+from pfkeyx.pfkey.layout import get, put
+from pfkeyx.pfkey.numbers import ExtensionType, MessageType, SAType
+
+__all__ = [
+    "ExtensionType",
+    "Message",
+    "MessageType",
+    "Outgoing",
+    "SAType",
+    "build",
+    "describe",
+    "read",
+    "read_header",
+]
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message: its base header (RFC 2367 §2.1), and its extensions by type, which `repr` leaves out.
+
+    >>> Message(MessageType.FLUSH, SAType.ESP, seq=7)
+    Message(type=<MessageType.FLUSH: 9>, satype=<SAType.ESP: 3>, errno=0, seq=7, pid=0)
+    """
+
+    type: MessageType
+    satype: SAType = SAType.UNSPEC
+    errno: int = 0
+    seq: int = 0
+    pid: int = 0
+    extensions: Mapping[int, Extension] = field(default_factory=dict, repr=False)
+
+    def need(self, exttype: int, kind: builtins.type[E]) -> E:
+        """Return an extension that the kernel always sends; raises `MalformedReplyError` when it did not."""
+        extension = self.extensions.get(exttype)
+        if not isinstance(extension, kind):
+            raise MalformedReplyError(f"PF_KEY message {self.type} came without {ExtensionType(exttype)}")
+        return extension
+
+
+class Outgoing:
+    """A message in C memory, which is wiped and freed when nothing refers to it any more."""
+
+    __slots__ = ("_builder",)
+
+    def __init__(self, builder: CData) -> None:
+        self._builder = builder
+
+    def __repr__(self) -> str:
+        return f"Outgoing({self.type}, {self.size} bytes)"
+
+    @property
+    def type(self) -> MessageType:
+        """The message's type."""
+        return MessageType(self._header.sadb_msg_type)
+
+    @property
+    def satype(self) -> SAType:
+        """The message's type of SA."""
+        return SAType(self._header.sadb_msg_satype)
+
+    @property
+    def data(self) -> CData:
+        """Where the message is."""
+        return self._builder.data
+
+    @property
+    def size(self) -> int:
+        """How long the message is, in bytes."""
+        return int(self._builder.size)
+
+    def stamp(self, seq: int, pid: int) -> None:
+        """Write the two numbers that the answer repeats."""
+        self._header.sadb_msg_seq = seq
+        self._header.sadb_msg_pid = pid
+
+    @property
+    def _header(self) -> CData:
+        return ffi.cast("struct sadb_msg *", self._builder.data)
+
+
+def build(message: Message) -> Outgoing:
+    """Return the bytes of a whole message (RFC 2367 §2), its extensions in the order in which they are given.
+
+    Raises `InvalidRequestError` for an extension that is not of its type, or holds what its fields cannot.
+    """
+    builder = ffi.gc(ffi.new("struct pfkeyx_builder *"), lib.pfkeyx_builder_release)
+    subject = f"build {message.type}"
+    try:
+        lib.pfkeyx_begin(builder, message.type, message.satype, message.errno, message.seq, message.pid)
+        for exttype, extension in message.extensions.items():
+            subject = f"build {message.type}: {ExtensionType(exttype)}"
+            put(builder, exttype, extension)
+            if builder.error:
+                break
+    except (OverflowError, ValueError) as error:
+        raise InvalidRequestError(f"{subject}: {error}") from error
+    match -lib.pfkeyx_finish(builder):
+        case 0:
+            return Outgoing(builder)
+        case errno.EMSGSIZE:
+            raise InvalidRequestError(f"{subject}: a message ends after 65535 words of 64 bits")
+        case errno.EINVAL:
+            raise InvalidRequestError(
+                f"{subject}: too long a prefix, one address where it takes two, or two of different families"
+            )
+        case refusal:
+            raise OSError(refusal, os.strerror(refusal))
+
+
+def read_header(data: bytes | memoryview) -> Message:
+    """Return the base header of a message, without its extensions; raises `MalformedReplyError`."""
+    return _start(data)[1]
+
+
+def read(data: bytes | memoryview) -> Message:
+    """Return a whole message, an extension of a type without a name here as `Unknown`.
+
+    Raises `MalformedReplyError`, which names what is wrong with it; so is a type of extension that comes twice
+    (RFC 2367 §2.3).
+    """
+    reader, header = _start(data)
+    extensions: dict[int, Extension] = {}
+    native = ffi.new("struct pfkeyx_extension *")
+    while status := lib.pfkeyx_read_extension(reader, native):
+        if status < 0:
+            raise MalformedReplyError(
+                f"PF_KEY message {header.type}: an extension at byte {reader.offset} of {len(data)} has no length "
+                "or goes beyond the end"
+            )
+        exttype = ExtensionType(native.type)
+        if exttype in extensions:
+            raise MalformedReplyError(f"PF_KEY message {header.type}: {exttype} comes twice")
+        try:
+            extensions[exttype] = get(native)
+        except NonsenseError:
+            raise MalformedReplyError(
+                f"PF_KEY message {header.type}: {exttype} of {native.size} bytes is cut short or makes no sense"
+            ) from None
+    return Message(header.type, header.satype, header.errno, header.seq, header.pid, extensions)
+
+
+def _start(data: bytes | memoryview) -> tuple[CData, Message]:
+    reader = ffi.new("struct pfkeyx_reader *")
+    header = ffi.new("struct sadb_msg *")
+    if lib.pfkeyx_read_message(reader, ffi.from_buffer(data), len(data), header):
+        raise MalformedReplyError(f"{len(data)} bytes are no PF_KEY message: too few, or of another version")
+    message = Message(
+        MessageType(header.sadb_msg_type),
+        SAType(header.sadb_msg_satype),
+        header.sadb_msg_errno,
+        header.sadb_msg_seq,
+        header.sadb_msg_pid,
+    )
+    return reader, message
