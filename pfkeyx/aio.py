@@ -2,18 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
 from pfkeyx.engine import EngineName, add_policies, add_sas, open_dialect, open_events
-from pfkeyx.errors import ClosedError
-from pfkeyx.events import Event, EventSource
-from pfkeyx.features import Feature, Support
+from pfkeyx.errors import ClosedError, EventsLostError
+from pfkeyx.events import Acquire, Event, EventSource
+from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
 from pfkeyx.migration.move import migrate, plan_migration
-from pfkeyx.model import SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAId
-from pfkeyx.operation import Dialect, Operation, Transport, arun, ask, readable
+from pfkeyx.model import EVERY_SA, SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAFilter, SAId
+from pfkeyx.operation import Dialect, Operation, Transport, arun, arun_stream, ask, readable
+from pfkeyx.pfkey.message import Message
 
 T = TypeVar("T")
 
@@ -70,10 +71,11 @@ class AsyncEngine:
         mode: Mode = Mode.TUNNEL,
         reqid: int = 0,
         minimum: int = 0x100,
-        maximum: int = 0xFFFFFFFF,
+        maximum: int | None = None,
+        sequence: int = 0,
     ) -> int:
         """See `Engine.get_spi`."""
-        request = self._dialect.get_spi(source, destination, protocol, mode, reqid, minimum, maximum)
+        request = self._dialect.get_spi(source, destination, protocol, mode, reqid, minimum, maximum, sequence)
         return await self._run(ask(request))
 
     async def add_sa(self, sa: SA) -> None:
@@ -96,13 +98,17 @@ class AsyncEngine:
         """See `Engine.delete_sa`."""
         await self._run(ask(self._dialect.delete_sa(sa_id)))
 
-    async def dump_sas(self) -> list[SA]:
+    async def dump_sas(self, matching: SAFilter = EVERY_SA) -> list[SA]:
         """See `Engine.dump_sas`."""
-        return await self._run(ask(self._dialect.dump_sas()))
+        return await self._run(ask(self._dialect.dump_sas(matching)))
 
-    async def flush_sas(self) -> None:
+    def iter_sas(self, matching: SAFilter = EVERY_SA) -> AsyncGenerator[SA, None]:
+        """See `Engine.iter_sas`; iterate with `async for`, inside `contextlib.aclosing` when you may leave early."""
+        return arun_stream(self._dialect.dump_sas(matching), self._transport.another)
+
+    async def flush_sas(self, protocol: Protocol | None = None) -> None:
         """See `Engine.flush_sas`."""
-        await self._run(ask(self._dialect.flush_sas()))
+        await self._run(ask(self._dialect.flush_sas(protocol)))
 
     async def add_policy(self, policy: Policy) -> None:
         """See `Engine.add_policy`."""
@@ -116,7 +122,11 @@ class AsyncEngine:
         """See `Engine.update_policy`."""
         await self._run(ask(self._dialect.update_policy(policy)))
 
-    async def delete_policy(self, policy_id: PolicyId) -> None:
+    async def get_policy(self, policy_id: PolicyId | int) -> Policy:
+        """See `Engine.get_policy`."""
+        return await self._run(ask(self._dialect.get_policy(policy_id)))
+
+    async def delete_policy(self, policy_id: PolicyId | int) -> None:
         """See `Engine.delete_policy`."""
         await self._run(ask(self._dialect.delete_policy(policy_id)))
 
@@ -124,9 +134,25 @@ class AsyncEngine:
         """See `Engine.dump_policies`."""
         return await self._run(ask(self._dialect.dump_policies()))
 
+    def iter_policies(self) -> AsyncGenerator[Policy, None]:
+        """See `Engine.iter_policies`; iterate with `async for`, as with `iter_sas`."""
+        return arun_stream(self._dialect.dump_policies(), self._transport.another)
+
     async def flush_policies(self) -> None:
         """See `Engine.flush_policies`."""
         await self._run(ask(self._dialect.flush_policies()))
+
+    async def register(self) -> SupportedAlgorithms:
+        """See `Engine.register`."""
+        return await self._run(ask(self._dialect.register()))
+
+    async def answer_acquire(self, acquire: Acquire, errno: int) -> None:
+        """See `Engine.answer_acquire`."""
+        await self._run(ask(self._dialect.answer_acquire(acquire, errno)))
+
+    async def exchange(self, message: Message) -> tuple[Message, ...]:
+        """See `Engine.exchange`."""
+        return await self._run(ask(self._dialect.message(message)))
 
     async def plan_migration(self, update: AddressUpdate, method: Method | None = None) -> MigrationPlan:
         """See `Engine.plan_migration`."""
@@ -138,7 +164,7 @@ class AsyncEngine:
 
     def watch(self, *kinds: type[Event]) -> "AsyncEventStream":
         """See `Engine.watch`; iterate with `async for`."""
-        return AsyncEventStream(open_events(self._dialect, kinds, self._netns))
+        return AsyncEventStream(open_events(self._dialect, self._transport, kinds, self._netns))
 
     async def _run(self, operation: Operation[T]) -> T:
         task = asyncio.ensure_future(self._in_turn(operation))
@@ -156,7 +182,7 @@ class AsyncEventStream:
 
     def __init__(self, source: EventSource) -> None:
         self._source = source
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[Event | EventsLostError] = deque()
         self._turn = asyncio.Lock()
         self._ready: asyncio.Future[None] | None = None
 
@@ -169,7 +195,10 @@ class AsyncEventStream:
                 self._ready = readable(self._source.fileno())
                 await self._ready
                 self._waiting.extend(self._source.receive())
-            return self._waiting.popleft()
+            event = self._waiting.popleft()
+        if isinstance(event, EventsLostError):
+            raise event
+        return event
 
     def close(self) -> None:
         """Stop listening."""

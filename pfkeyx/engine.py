@@ -2,18 +2,19 @@
 
 import select
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Literal, Self, TypeVar, get_args
 
-from pfkeyx.errors import ClosedError, KernelError, UnsupportedError
-from pfkeyx.events import Event, EventSource
-from pfkeyx.features import Feature, Support
+from pfkeyx.errors import ClosedError, EventsLostError, KernelError, UnsupportedError
+from pfkeyx.events import Acquire, Event, EventSource
+from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
 from pfkeyx.migration.move import migrate, plan_migration
-from pfkeyx.model import SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAId
-from pfkeyx.operation import Batch, Dialect, Operation, Request, Transport, ask, run
+from pfkeyx.model import EVERY_SA, SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAFilter, SAId
+from pfkeyx.operation import Batch, Dialect, Operation, Request, Transport, ask, run, run_stream
+from pfkeyx.pfkey.message import Message
 
 T = TypeVar("T")
 EngineName = Literal["xfrm", "pfkey"]
@@ -72,13 +73,16 @@ class Engine:
         mode: Mode = Mode.TUNNEL,
         reqid: int = 0,
         minimum: int = 0x100,
-        maximum: int = 0xFFFFFFFF,
+        maximum: int | None = None,
+        sequence: int = 0,
     ) -> int:
         """Reserve an SPI for an inbound SA, which is larval until `update_sa` completes it (RFC 2367 §3.1.1).
 
-        `minimum` and `maximum` bound the SPI, in host order; below 0x100 they are reserved (RFC 4303 §2.1).
+        `minimum` and `maximum` bound the SPI, in host order; below 0x100 they are reserved (RFC 4303 §2.1), and by
+        default it is as large as the protocol allows. `sequence` is an `Acquire`'s, when the SPI is for its larval SA.
         """
-        return self._run(ask(self._dialect.get_spi(source, destination, protocol, mode, reqid, minimum, maximum)))
+        request = self._dialect.get_spi(source, destination, protocol, mode, reqid, minimum, maximum, sequence)
+        return self._run(ask(request))
 
     def add_sa(self, sa: SA) -> None:
         """Add an SA whose SPI is known, as an outbound one's is (RFC 2367 §3.1.3)."""
@@ -100,13 +104,17 @@ class Engine:
         """Delete one SA (RFC 2367 §3.1.4); raises `NotFoundError` when there is none."""
         self._run(ask(self._dialect.delete_sa(sa_id)))
 
-    def dump_sas(self) -> list[SA]:
-        """Return all SAs (RFC 2367 §3.1.10)."""
-        return self._run(ask(self._dialect.dump_sas()))
+    def dump_sas(self, matching: SAFilter = EVERY_SA) -> list[SA]:
+        """Return all SAs, or those that match (RFC 2367 §3.1.10)."""
+        return self._run(ask(self._dialect.dump_sas(matching)))
 
-    def flush_sas(self) -> None:
-        """Delete all SAs of the namespace (RFC 2367 §3.1.9)."""
-        self._run(ask(self._dialect.flush_sas()))
+    def iter_sas(self, matching: SAFilter = EVERY_SA) -> Generator[SA, None, None]:
+        """Yield what `dump_sas` returns as it comes, in bounded memory, over a socket of its own."""
+        return run_stream(self._dialect.dump_sas(matching), self._transport.another)
+
+    def flush_sas(self, protocol: Protocol | None = None) -> None:
+        """Delete all SAs of the namespace, or those of one protocol (RFC 2367 §3.1.9)."""
+        self._run(ask(self._dialect.flush_sas(protocol)))
 
     def add_policy(self, policy: Policy) -> None:
         """Add a policy; raises `AlreadyExistsError` when its selector and direction have one."""
@@ -120,17 +128,49 @@ class Engine:
         """Replace a policy at once, keeping its index, or add it when there is none."""
         self._run(ask(self._dialect.update_policy(policy)))
 
-    def delete_policy(self, policy_id: PolicyId) -> None:
-        """Delete one policy; raises `NotFoundError` when there is none."""
+    def get_policy(self, policy_id: PolicyId | int) -> Policy:
+        """Return one policy, found by what it is about or by its index; raises `NotFoundError` when there is none.
+
+        The index is an `Acquire`'s `policy_id`.
+        """
+        return self._run(ask(self._dialect.get_policy(policy_id)))
+
+    def delete_policy(self, policy_id: PolicyId | int) -> None:
+        """Delete one policy, found by what it is about or by its index; raises `NotFoundError` when there is none."""
         self._run(ask(self._dialect.delete_policy(policy_id)))
 
     def dump_policies(self) -> list[Policy]:
         """Return all policies."""
         return self._run(ask(self._dialect.dump_policies()))
 
+    def iter_policies(self) -> Generator[Policy, None, None]:
+        """Yield what `dump_policies` returns as it comes, in bounded memory, over a socket of its own."""
+        return run_stream(self._dialect.dump_policies(), self._transport.another)
+
     def flush_policies(self) -> None:
         """Delete all policies of the namespace."""
         self._run(ask(self._dialect.flush_policies()))
+
+    def register(self) -> SupportedAlgorithms:
+        """Return the algorithms that the kernel can use now (RFC 2367 §3.1.7); over XFRM it tells nobody.
+
+        To hear of what is wanted of a key manager, `watch`.
+        """
+        return self._run(ask(self._dialect.register()))
+
+    def answer_acquire(self, acquire: Acquire, errno: int) -> None:
+        """Tell the kernel, over PF_KEY, that no SA will come of an acquire, and why (RFC 2367 §3.1.6).
+
+        The kernel does not say whether it listened. Until the larval SA expires, packets of the flow are refused.
+        """
+        self._run(ask(self._dialect.answer_acquire(acquire, errno)))
+
+    def exchange(self, message: Message) -> tuple[Message, ...]:
+        """Send any message of PF_KEY as it is, and return the messages of its answer: see `pfkeyx.pfkey.message`.
+
+        Its seq and pid are set here. Raises `UnsupportedError` over XFRM.
+        """
+        return self._run(ask(self._dialect.message(message)))
 
     def plan_migration(self, update: AddressUpdate, method: Method | None = None) -> MigrationPlan:
         """Return what a move would do, step by step; nothing is changed.
@@ -151,9 +191,9 @@ class Engine:
     def watch(self, *kinds: type[Event]) -> "EventStream":
         """Listen for events of these kinds, all when none is named, on a socket of its own.
 
-        Iterate the stream, and close it or use it in `with`.
+        Iterate the stream, and close it or use it in `with`. What this engine changes itself is no event.
         """
-        return EventStream(open_events(self._dialect, kinds, self._netns))
+        return EventStream(open_events(self._dialect, self._transport, kinds, self._netns))
 
     def _run(self, operation: Operation[T]) -> T:
         return run(operation, self._transport)
@@ -164,7 +204,7 @@ class EventStream:
 
     def __init__(self, source: EventSource) -> None:
         self._source = source
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[Event | EventsLostError] = deque()
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, for a poll of one's own."""
@@ -182,7 +222,10 @@ class EventStream:
             if not poll.poll(None if left is None else left * 1000):
                 return None
             self._waiting.extend(self._source.receive())
-        return self._waiting.popleft()
+        event = self._waiting.popleft()
+        if isinstance(event, EventsLostError):
+            raise event
+        return event
 
     def close(self) -> None:
         """Stop listening."""
@@ -201,16 +244,16 @@ class EventStream:
         self.close()
 
 
-def open_events(dialect: Dialect, kinds: Sequence[type[Event]], netns: str | None) -> EventSource:
-    """Open a listening socket of a dialect."""
+def open_events(dialect: Dialect, transport: Transport, kinds: Sequence[type[Event]], netns: str | None) -> EventSource:
+    """Open a listening socket of a dialect, which passes over what was asked for on `transport`."""
     kinds = kinds or get_args(Event)
     if dialect.name == "xfrm":
         from pfkeyx.xfrm import XfrmEvents
 
-        return XfrmEvents(kinds, netns)
+        return XfrmEvents(kinds, netns, transport.has_sent)
     from pfkeyx.pfkey import PfkeyEvents
 
-    return PfkeyEvents(kinds, netns)
+    return PfkeyEvents(kinds, netns, transport.has_sent)
 
 
 def open_dialect(name: EngineName | None, netns: str | None) -> tuple[Dialect, Transport]:

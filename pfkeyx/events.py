@@ -1,26 +1,56 @@
 """What a kernel says unasked, as values. How it is heard is the dialects' business."""
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
-from pfkeyx.model import IPAddress, SAId, Selector
+from pfkeyx.algorithms import Algorithm
+from pfkeyx.errors import EventsLostError
+from pfkeyx.model import (
+    SA,
+    AddressPair,
+    IPAddress,
+    Lifetime,
+    Policy,
+    PolicyId,
+    SAId,
+    SecurityContext,
+    Selector,
+    Template,
+)
 from pfkeyx.model import Protocol as IPsecProtocol
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One suite that the kernel would take for an acquired SA (RFC 2367 §2.3.7); key lengths are in bits."""
+
+    encryption: Algorithm | None
+    encryption_bits: tuple[int, int]
+    authentication: Algorithm | None
+    authentication_bits: tuple[int, int]
+    lifetime: Lifetime
 
 
 @dataclass(frozen=True, slots=True)
 class Acquire:
     """A packet met a policy whose SA is missing (RFC 2367 §3.1.6): negotiate one between these addresses.
 
-    `policy_index` finds the policy in a dump. PF_KEY does not tell `selector`, the packet's flow, nor `reqid`.
+    `policy_id` is the number of the SPD entry behind it: `Engine.get_policy` returns that, with the traffic
+    selectors to negotiate (draft-schilcher §4). `sequence` names the larval SA to `Engine.get_spi` and
+    `Engine.answer_acquire`.
+    PF_KEY does not tell `selector`, the packet's flow, nor `reqid`; XFRM does not tell `proposals`.
     """
 
     source: IPAddress
     destination: IPAddress
     protocol: IPsecProtocol
-    policy_index: int
+    policy_id: int
     sequence: int
     selector: Selector | None = None
     reqid: int | None = None
+    proposals: tuple[Proposal, ...] = ()
+    security_context: SecurityContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +63,72 @@ class Expire:
     hard: bool
 
 
-Event = Acquire | Expire
+@dataclass(frozen=True, slots=True)
+class NatMapping:
+    """A peer behind a NAT was heard from another address or port than its SA has (RFC 4555 §3.8).
+
+    `spi` is the inbound SA's; PF_KEY does not tell `sa_id` and `reqid`. Each change goes to one key manager of the
+    kernel only: to PF_KEY's listeners or to XFRM's, whichever kernel module was loaded first and has one.
+    """
+
+    spi: int
+    old_address: IPAddress
+    old_port: int
+    new_address: IPAddress
+    new_port: int
+    sa_id: SAId | None = None
+    reqid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """A policy's templates, and the SAs they found, were moved (SADB_X_MIGRATE, XFRM_MSG_MIGRATE), by whomever.
+
+    `templates` are pairs of old and new. `kmaddress` is what the mover said of the key managers' own addresses.
+    """
+
+    policy_id: PolicyId
+    templates: tuple[tuple[Template, Template], ...]
+    kmaddress: AddressPair | None = None
+
+
+class Change(Enum):
+    """What was done to an SA or a policy."""
+
+    ADDED = "added"
+    UPDATED = "updated"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class SAChange:
+    """Someone other than the engine that watches changed an SA; of an update PF_KEY shows what was asked for."""
+
+    change: Change
+    sa: SA
+
+
+@dataclass(frozen=True, slots=True)
+class SAFlush:
+    """Someone other than the engine that watches deleted all SAs of a protocol; None is all IPsec protocols."""
+
+    protocol: IPsecProtocol | None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """Someone other than the engine that watches changed a policy."""
+
+    change: Change
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFlush:
+    """Someone other than the engine that watches deleted all policies."""
+
+
+Event = Acquire | Expire | NatMapping | Migrated | SAChange | SAFlush | PolicyChange | PolicyFlush
 
 
 class EventSource(Protocol):
@@ -42,8 +137,8 @@ class EventSource(Protocol):
     def fileno(self) -> int:
         """Return the socket's file descriptor, -1 when closed."""
 
-    def receive(self) -> list[Event]:
-        """Return the events that wait, none when none does; raise `EventsLostError` when some were dropped."""
+    def receive(self) -> list[Event | EventsLostError]:
+        """Return the events that wait, none when none does, with an `EventsLostError` where some were dropped."""
 
     def close(self) -> None:
         """Close the socket."""

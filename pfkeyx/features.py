@@ -6,9 +6,15 @@ How a feature is probed is the dialects' business; a kernel's version decides no
 from dataclasses import dataclass
 from enum import Enum
 
+from pfkeyx.algorithms import Algorithm
+
 
 class Feature(Enum):
-    """Something that some kernels or engines have and others lack."""
+    """Something that some kernels or engines have and others lack.
+
+    The SADB_* are PF_KEY's messages that Linux knows by number and neither takes from a program nor, but for
+    SADB_EXPIRE and SADB_X_NAT_T_NEW_MAPPING, ever sends.
+    """
 
     XFRM = "xfrm"
     PFKEY = "pfkey"
@@ -18,6 +24,13 @@ class Feature(Enum):
     IF_ID = "if_id"
     MIGRATE = "migrate"
     MIGRATE_STATE = "migrate_state"
+    REGISTER = "register"
+    ACQUIRE_ANSWER = "acquire_answer"
+    SADB_EXPIRE = "sadb_expire"
+    SADB_X_PCHANGE = "sadb_x_pchange"
+    SADB_X_SPDACQUIRE = "sadb_x_spdacquire"
+    SADB_X_SPDEXPIRE = "sadb_x_spdexpire"
+    SADB_X_NAT_T_NEW_MAPPING = "sadb_x_nat_t_new_mapping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +43,21 @@ class Support:
     def __str__(self) -> str:
         answer = {True: "yes", False: "no", None: "could not tell"}[self.available]
         return f"{answer}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class SupportedAlgorithm:
+    """An algorithm that the kernel can use now, as it describes it: IV in octets, key lengths in bits, without salt."""
+
+    algorithm: Algorithm
+    iv_octets: int
+    minimum_bits: int
+    maximum_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class SupportedAlgorithms:
+    """What the kernel answers to a registration (RFC 2367 §3.1.7)."""
+
+    authentication: tuple[SupportedAlgorithm, ...]
+    encryption: tuple[SupportedAlgorithm, ...]

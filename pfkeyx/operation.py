@@ -6,14 +6,15 @@ the same operation: `run` waits for the socket by polling it, `arun` by asyncio.
 
 import asyncio
 import select
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pfkeyx.errors import ClosedError, KernelError, PfkeyxError
-from pfkeyx.features import Feature, Support
-from pfkeyx.model import SA, IPAddress, Mode, Policy, PolicyId, SAId
+from pfkeyx.events import Acquire
+from pfkeyx.features import Feature, Support, SupportedAlgorithms
+from pfkeyx.model import SA, IPAddress, Mode, Policy, PolicyId, SAFilter, SAId
 from pfkeyx.model import Protocol as IPsecProtocol
 
 T = TypeVar("T")
@@ -50,6 +51,9 @@ Operation = Generator[Batch, list[Any], T]
 #: Yields, whenever it has to wait for its socket, how many messages of the answer it has taken so far.
 Exchange = Generator[int, None, list[Any]]
 
+#: Yields what has come of a dump, and an empty list whenever it has to wait for its socket.
+Stream = Generator[list[Any], None, None]
+
 
 class Transport(Protocol):
     """A socket for requests, in one dialect. Synchronization: one operation at a time, from one thread."""
@@ -62,6 +66,18 @@ class Transport(Protocol):
 
         It is resumed when the socket can be read, or has a `TimeoutError` thrown into it.
         """
+
+    def stream(self, request: Request[list[Any]]) -> Stream:
+        """Send a dump and hand out its entries as they come; raises `KernelError`.
+
+        It is resumed like an exchange.
+        """
+
+    def another(self) -> "Transport":
+        """Open a further socket of the same kind in the same namespace."""
+
+    def has_sent(self, sender: int, sequence: int) -> bool:
+        """Return whether a change that the kernel announces with these two numbers was asked for on this socket."""
 
     def close(self) -> None:
         """Close the socket."""
@@ -83,9 +99,10 @@ class Dialect(Protocol):
         mode: Mode,
         reqid: int,
         minimum: int,
-        maximum: int,
+        maximum: int | None,
+        sequence: int,
     ) -> Request[int]:
-        """Return the request that reserves an SPI."""
+        """Return the request that reserves an SPI; `sequence` is that of the acquire which it is for, or 0."""
 
     def add_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA."""
@@ -99,11 +116,11 @@ class Dialect(Protocol):
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes an SA."""
 
-    def dump_sas(self) -> Request[list[SA]]:
-        """Return the request that reads all SAs."""
+    def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
+        """Return the request that reads all SAs that match."""
 
-    def flush_sas(self) -> Request[None]:
-        """Return the request that deletes all SAs."""
+    def flush_sas(self, protocol: IPsecProtocol | None) -> Request[None]:
+        """Return the request that deletes all SAs of a protocol, or of all."""
 
     def add_policy(self, policy: Policy) -> Request[None]:
         """Return the request that adds a policy."""
@@ -111,14 +128,26 @@ class Dialect(Protocol):
     def update_policy(self, policy: Policy) -> Request[None]:
         """Return the request that replaces or adds a policy."""
 
-    def delete_policy(self, policy_id: PolicyId) -> Request[None]:
-        """Return the request that deletes a policy."""
+    def get_policy(self, policy_id: PolicyId | int) -> Request[Policy]:
+        """Return the request that reads a policy, found by what it is about or by its index."""
+
+    def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
+        """Return the request that deletes a policy, found by what it is about or by its index."""
 
     def dump_policies(self) -> Request[list[Policy]]:
         """Return the request that reads all policies."""
 
     def flush_policies(self) -> Request[None]:
         """Return the request that deletes all policies."""
+
+    def register(self) -> Request[SupportedAlgorithms]:
+        """Return the request that lists the algorithms which the kernel has."""
+
+    def answer_acquire(self, acquire: Acquire, code: int) -> Request[None]:
+        """Return the message that says that no SA will come of an acquire."""
+
+    def message(self, message: Any) -> Request[tuple[Any, ...]]:
+        """Return the request that sends a message of PF_KEY as it is."""
 
     def supports(self, feature: Feature) -> Operation[Support]:
         """Probe for a feature without changing anything."""
@@ -162,6 +191,48 @@ async def arun(operation: Operation[T], transport: Transport) -> T:
         return cast(T, stop.value)
 
 
+def run_stream(request: Request[list[T]], open_transport: Callable[[], Transport]) -> Generator[T, None, None]:
+    """Hand out the entries of a dump as they come, blocking, over a transport of its own that is closed at the end."""
+    transport = open_transport()
+    try:
+        stream = transport.stream(request)
+        entries = next(stream, None)
+        patience = _Patience(0)
+        while entries is not None:
+            if entries:
+                yield from entries
+                patience = _Patience(0)
+                entries = next(stream, None)
+            elif _is_readable(transport, patience):
+                entries = next(stream, None)
+            else:
+                entries = stream.throw(TimeoutError())
+    finally:
+        transport.close()
+
+
+async def arun_stream(request: Request[list[T]], open_transport: Callable[[], Transport]) -> AsyncGenerator[T, None]:
+    """Hand out the entries of a dump as they come, in the running event loop; see `run_stream`."""
+    transport = open_transport()
+    try:
+        stream = transport.stream(request)
+        entries = next(stream, None)
+        patience = _Patience(0)
+        while entries is not None:
+            if entries:
+                for entry in entries:
+                    yield entry
+                await asyncio.sleep(0)
+                patience = _Patience(0)
+                entries = next(stream, None)
+            elif await _becomes_readable(transport, patience):
+                entries = next(stream, None)
+            else:
+                entries = stream.throw(TimeoutError())
+    finally:
+        transport.close()
+
+
 #: A kernel answers while it takes the request, so an answer that is not there after this long is lost.
 REPLY_TIMEOUT_S = 5.0
 
@@ -180,12 +251,10 @@ def _finish(exchange: Exchange, transport: Transport) -> list[Any]:
     try:
         patience = _Patience(next(exchange))
         while True:
-            poll = select.poll()
-            poll.register(transport.fileno(), select.POLLIN)
-            if patience.left_s > 0 and poll.poll(patience.left_s * 1000):
+            if _is_readable(transport, patience):
                 patience.renew(next(exchange))
             else:
-                exchange.throw(TimeoutError())
+                patience.renew(exchange.throw(TimeoutError()))
     except StopIteration as stop:
         return cast(list[Any], stop.value)
 
@@ -196,13 +265,10 @@ async def _finish_async(exchange: Exchange, transport: Transport) -> list[Any]:
     try:
         patience = _Patience(next(exchange))
         while True:
-            try:
-                async with asyncio.timeout(max(0, patience.left_s)):
-                    await readable(transport.fileno())
-            except TimeoutError:
-                exchange.throw(TimeoutError())
-            else:
+            if await _becomes_readable(transport, patience):
                 patience.renew(next(exchange))
+            else:
+                patience.renew(exchange.throw(TimeoutError()))
     except StopIteration as stop:
         return cast(list[Any], stop.value)
 
@@ -222,6 +288,21 @@ class _Patience:
         if taken != self._taken:
             self._taken = taken
             self._deadline = monotonic() + REPLY_TIMEOUT_S
+
+
+def _is_readable(transport: Transport, patience: _Patience) -> bool:
+    poll = select.poll()
+    poll.register(transport.fileno(), select.POLLIN)
+    return patience.left_s > 0 and bool(poll.poll(patience.left_s * 1000))
+
+
+async def _becomes_readable(transport: Transport, patience: _Patience) -> bool:
+    try:
+        async with asyncio.timeout(max(0, patience.left_s)):
+            await readable(transport.fileno())
+    except TimeoutError:
+        return False
+    return True
 
 
 def readable(fd: int) -> asyncio.Future[None]:

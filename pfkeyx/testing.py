@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pfkeyx.errors import KernelError
-from pfkeyx.operation import Batch, Exchange
+from pfkeyx.operation import Batch, Exchange, Request, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,34 @@ class ScriptedKernel:
         """Close the kernel."""
         self._is_open = False
 
+    def another(self) -> "ScriptedKernel":
+        """Return a further opening of the same kernel, with the same script."""
+        other = ScriptedKernel(())
+        other._script, other.asked = self._script, self.asked
+        return other
+
+    def has_sent(self, sender: int, sequence: int) -> bool:
+        """Return False: nobody listens to this kernel."""
+        del sender, sequence
+        return False
+
     def exchange(self, batch: Batch) -> Exchange:
         """Answer a batch from the script."""
-        replies = []
-        for request in batch.requests:
-            self.asked.append((request.operation, request.subject, batch.one_datagram))
-            expected, reply = self._script.popleft() if self._script else ("nothing more", None)
-            if request.operation != expected:
-                raise AssertionError(f"{request.operation} {request.subject} was asked, {expected} was expected")
-            if isinstance(reply, Refusal):
-                reply = KernelError.of(reply.errno, request.operation, request.subject, reply.detail)
-            replies.append(reply)
         yield from ()
-        return replies
+        return [self._answer(request, batch.one_datagram) for request in batch.requests]
+
+    def stream(self, request: Request[list[Any]]) -> Stream:
+        """Answer a dump from the script, all at once."""
+        reply = self._answer(request, one_datagram=False)
+        if isinstance(reply, KernelError):
+            raise reply
+        yield reply
+
+    def _answer(self, request: Request[Any], one_datagram: bool) -> Any:
+        self.asked.append((request.operation, request.subject, one_datagram))
+        expected, reply = self._script.popleft() if self._script else ("nothing more", None)
+        if request.operation != expected:
+            raise AssertionError(f"{request.operation} {request.subject} was asked, {expected} was expected")
+        if isinstance(reply, Refusal):
+            return KernelError.of(reply.errno, request.operation, request.subject, reply.detail)
+        return reply

@@ -3,135 +3,166 @@
 What PF_KEY cannot express has been refused before (`limits.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from socket import AF_INET, AF_INET6
 from typing import Any
 
-from pfkeyx.algorithms import Kind, by_pfkey_number
+from pfkeyx.algorithms import Algorithm, Kind, by_pfkey_number
 from pfkeyx.errors import MalformedReplyError
-from pfkeyx.events import Acquire, Expire
+from pfkeyx.features import SupportedAlgorithm, SupportedAlgorithms
 from pfkeyx.model import (
     SA,
     Action,
+    AddressPair,
     Authentication,
     Direction,
     Encryption,
     IPAddress,
     Key,
-    Lifetime,
-    Limit,
-    Mode,
     Policy,
     PolicyId,
     Port,
-    Prefix,
     Protocol,
+    SAFilter,
     SAFlag,
     SAId,
     SAState,
     Selector,
     Template,
     UdpEncap,
-    Usage,
     any_selector,
     make_prefix,
     prefix_address,
     prefix_length,
 )
 from pfkeyx.native import lib
-from pfkeyx.pfkey.messages import (
+from pfkeyx.pfkey import parts
+from pfkeyx.pfkey.extensions import (
     AddressExtension,
-    IPsecRequest,
-    LifetimeExtension,
-    Message,
+    Extension,
+    FilterExtension,
+    KeyExtension,
+    KMAddressExtension,
+    NatTPortExtension,
+    NatTTypeExtension,
     PolicyExtension,
     SA2Extension,
     SAExtension,
+    SupportedExtension,
 )
+from pfkeyx.pfkey.message import ExtensionType, Message, SAType
 
 _UDP_ENCAP_ESPINUDP = 2  # <linux/udp.h>
 
 SATYPES = {
-    Protocol.ESP: lib.SADB_SATYPE_ESP,
-    Protocol.AH: lib.SADB_SATYPE_AH,
-    Protocol.IPCOMP: lib.SADB_X_SATYPE_IPCOMP,
-}
-MODES = {
-    Mode.TRANSPORT: lib.IPSEC_MODE_TRANSPORT,
-    Mode.TUNNEL: lib.IPSEC_MODE_TUNNEL,
-    Mode.BEET: lib.IPSEC_MODE_BEET,
+    Protocol.ESP: SAType.ESP,
+    Protocol.AH: SAType.AH,
+    Protocol.IPCOMP: SAType.X_IPCOMP,
 }
 FLAGS = {
     SAFlag.NO_ECN: lib.SADB_SAFLAGS_NOECN,
     SAFlag.DECAP_DSCP: lib.SADB_SAFLAGS_DECAP_DSCP,
     SAFlag.NO_PMTU_DISCOVERY: lib.SADB_SAFLAGS_NOPMTUDISC,
 }
-_PROTOCOLS = {number: protocol for protocol, number in SATYPES.items()}
-_MODES_READ = {number: mode for mode, number in MODES.items()} | {lib.IPSEC_MODE_ANY: Mode.TRANSPORT}
+PROTOCOLS: Mapping[int, Protocol] = {number: protocol for protocol, number in SATYPES.items()}
 
 
-def sa_extensions(sa: SA) -> dict[int, Any]:
+def sa_extensions(sa: SA) -> dict[int, Extension]:
     """Return the extensions of an SA that is to be made."""
     encryption, authentication = sa.encryption, sa.authentication
-    extensions: dict[int, Any] = {
-        lib.SADB_EXT_SA: SAExtension(
+    extensions: dict[int, Extension] = {
+        ExtensionType.SA: SAExtension(
             sa.id.spi,
             sa.replay_window,
             lib.SADB_SASTATE_MATURE,
-            (authentication and authentication.algorithm.pfkey_number) or lib.SADB_AALG_NONE,
-            (encryption and encryption.algorithm.pfkey_number) or lib.SADB_EALG_NONE,
+            _number(authentication.algorithm if authentication is not None else None),
+            # IPComp has the number of its compression algorithm here.
+            _number(encryption.algorithm if encryption is not None else sa.compression),
             sum(number for flag, number in FLAGS.items() if flag in sa.flags),
         ),
-        lib.SADB_EXT_ADDRESS_SRC: _host(sa.source),
-        lib.SADB_EXT_ADDRESS_DST: _host(sa.destination),
-        lib.SADB_EXT_ADDRESS_PROXY: _prefix_extension(sa.effective_selector.source),
-        lib.SADB_X_EXT_SA2: SA2Extension(MODES[sa.mode], sa.reqid),
+        **parts.pair_extensions(sa.source, sa.destination),
+        ExtensionType.ADDRESS_PROXY: parts.prefix_extension(sa.effective_selector.source),
+        ExtensionType.X_SA2: SA2Extension(parts.MODES[sa.mode], sa.reqid),
     }
     if encryption is not None:
-        extensions[lib.SADB_EXT_KEY_ENCRYPT] = encryption.key
+        extensions[ExtensionType.KEY_ENCRYPT] = KeyExtension.of(encryption.key)
     if authentication is not None:
-        extensions[lib.SADB_EXT_KEY_AUTH] = authentication.key
+        extensions[ExtensionType.KEY_AUTH] = KeyExtension.of(authentication.key)
     if sa.encap is not None:
-        extensions[lib.SADB_X_EXT_NAT_T_TYPE] = _UDP_ENCAP_ESPINUDP
-        extensions[lib.SADB_X_EXT_NAT_T_SPORT] = sa.encap.source_port
-        extensions[lib.SADB_X_EXT_NAT_T_DPORT] = sa.encap.destination_port
-    return extensions | _lifetime_extensions(sa.lifetime)
+        extensions[ExtensionType.X_NAT_T_TYPE] = NatTTypeExtension(_UDP_ENCAP_ESPINUDP)
+        extensions[ExtensionType.X_NAT_T_SPORT] = NatTPortExtension(sa.encap.source_port)
+        extensions[ExtensionType.X_NAT_T_DPORT] = NatTPortExtension(sa.encap.destination_port)
+    return extensions | parts.lifetime_extensions(sa.lifetime) | parts.security_extensions(sa.security_context)
 
 
-def sa_id_extensions(sa_id: SAId) -> dict[int, Any]:
+def sa_id_extensions(sa_id: SAId) -> dict[int, Extension]:
     """Return the extensions that an SA is looked up by; Linux asks for a source and does not compare it."""
     return {
-        lib.SADB_EXT_SA: SAExtension(sa_id.spi),
-        **pair_extensions(sa_id.destination, sa_id.destination),
+        ExtensionType.SA: SAExtension(sa_id.spi),
+        **parts.pair_extensions(sa_id.destination, sa_id.destination),
     }
 
 
-def pair_extensions(source: IPAddress, destination: IPAddress) -> dict[int, Any]:
-    """Return the extensions for the two ends of an SA."""
-    return {lib.SADB_EXT_ADDRESS_SRC: _host(source), lib.SADB_EXT_ADDRESS_DST: _host(destination)}
+def filter_extensions(matching: SAFilter) -> dict[int, Extension]:
+    """Return the extension by which the kernel chooses what it dumps; none where it is to choose nothing."""
+    given = matching.source or matching.destination
+    if given is None:
+        return {}
+    anything = any_selector(given.version)
+    source, destination = matching.source or anything.source, matching.destination or anything.destination
+    return {
+        ExtensionType.X_FILTER: FilterExtension(
+            AF_INET if given.version == 4 else AF_INET6,
+            prefix_address(source),
+            prefix_length(source),
+            prefix_address(destination),
+            prefix_length(destination),
+        )
+    }
 
 
-def policy_extensions(policy: Policy) -> dict[int, Any]:
+def policy_extensions(policy: Policy) -> dict[int, Extension]:
     """Return the extensions of a policy that is to be made."""
     if policy.action is Action.BLOCK:
         policy_type = lib.IPSEC_POLICY_DISCARD
     else:
         policy_type = lib.IPSEC_POLICY_IPSEC if policy.templates else lib.IPSEC_POLICY_NONE
-    requests = tuple(_ipsecrequest(template) for template in policy.templates)
+    requests = tuple(parts.ipsecrequest(template) for template in policy.templates)
     return {
-        **_selector_extensions(policy.selector),
-        lib.SADB_X_EXT_POLICY: PolicyExtension(
+        **parts.selector_extensions(policy.selector),
+        ExtensionType.X_POLICY: PolicyExtension(
             policy_type, policy.direction + 1, priority=policy.priority, requests=requests
         ),
-        **_lifetime_extensions(policy.lifetime),
+        **parts.lifetime_extensions(policy.lifetime),
+        **parts.security_extensions(policy.security_context),
     }
 
 
-def policy_id_extensions(policy_id: PolicyId) -> dict[int, Any]:
-    """Return the extensions that a policy is looked up by: its selector, not its index."""
+def migrate_extensions(
+    policy_id: PolicyId, moves: Sequence[tuple[Template, Template]], kmaddress: AddressPair | None
+) -> dict[int, Extension]:
+    """Return the extensions that move templates from old to new, and the SAs that they find."""
+    requests = tuple(parts.ipsecrequest(template) for move in moves for template in move)
+    extensions: dict[int, Extension] = {
+        **parts.selector_extensions(policy_id.selector),
+        ExtensionType.X_POLICY: PolicyExtension(lib.IPSEC_POLICY_IPSEC, policy_id.direction + 1, requests=requests),
+    }
+    if kmaddress is not None:
+        extensions[ExtensionType.X_KMADDRESS] = KMAddressExtension(kmaddress.local, kmaddress.remote)
+    return extensions
+
+
+def policy_id_extensions(policy_id: PolicyId) -> dict[int, Extension]:
+    """Return the extensions that a policy is looked up by: its selector."""
     return {
-        **_selector_extensions(policy_id.selector),
-        lib.SADB_X_EXT_POLICY: PolicyExtension(lib.IPSEC_POLICY_NONE, policy_id.direction + 1),
+        **parts.selector_extensions(policy_id.selector),
+        ExtensionType.X_POLICY: PolicyExtension(lib.IPSEC_POLICY_NONE, policy_id.direction + 1),
     }
+
+
+def policy_index_extensions(index: int, direction: int = 0) -> dict[int, Extension]:
+    """Return the extension that a policy is looked up by: its index."""
+    return {ExtensionType.X_POLICY: PolicyExtension(lib.IPSEC_POLICY_NONE, direction, index)}
 
 
 def decode_sa(message: Message) -> SA:
@@ -150,135 +181,99 @@ def decode_policy(message: Message) -> Policy:
         raise MalformedReplyError(f"PF_KEY message {message.type}: no such value in a policy: {error}") from error
 
 
-def decode_acquire(message: Message) -> Acquire:
-    """Return the event of a SADB_ACQUIRE; raises `MalformedReplyError`."""
-    if message.satype not in _PROTOCOLS:
-        raise MalformedReplyError(f"PF_KEY message {message.type}: no such SA type {message.satype}")
-    return Acquire(
-        source=message.need(lib.SADB_EXT_ADDRESS_SRC, AddressExtension).address,
-        destination=message.need(lib.SADB_EXT_ADDRESS_DST, AddressExtension).address,
-        protocol=_PROTOCOLS[message.satype],
-        policy_index=message.need(lib.SADB_X_EXT_POLICY, PolicyExtension).id,
-        sequence=message.seq,
+def is_ipsec(message: Message) -> bool:
+    """Return whether a message is of an IPsec protocol, or of none in particular."""
+    return message.satype in PROTOCOLS or message.satype is SAType.UNSPEC
+
+
+def decode_supported(message: Message) -> SupportedAlgorithms:
+    """Return the lists of a SADB_REGISTER's answer; a list that is not there is empty."""
+    none = SupportedExtension(())
+
+    def supported(exttype: int, kind: Kind) -> tuple[SupportedAlgorithm, ...]:
+        extension: Any = message.extensions.get(exttype, none)
+        return tuple(
+            SupportedAlgorithm(by_pfkey_number(it.id, kind), it.iv_length, it.minimum_bits, it.maximum_bits)
+            for it in extension.algorithms
+        )
+
+    return SupportedAlgorithms(
+        supported(ExtensionType.SUPPORTED_AUTH, Kind.AUTHENTICATION),
+        supported(ExtensionType.SUPPORTED_ENCRYPT, Kind.ENCRYPTION),
     )
 
 
-def decode_expire(message: Message) -> Expire:
-    """Return the event of a SADB_EXPIRE; raises `MalformedReplyError`."""
-    sa = decode_sa(message)
-    return Expire(sa.id, sa.source, sa.reqid, hard=lib.SADB_EXT_LIFETIME_HARD in message.extensions)
-
-
 def _decode_sa(message: Message) -> SA:
-    extensions = message.extensions
-    fixed = message.need(lib.SADB_EXT_SA, SAExtension)
-    source = message.need(lib.SADB_EXT_ADDRESS_SRC, AddressExtension).address
-    destination = message.need(lib.SADB_EXT_ADDRESS_DST, AddressExtension).address
-    protocol = _PROTOCOLS[message.satype]
-    sa2 = extensions.get(lib.SADB_X_EXT_SA2, SA2Extension(lib.IPSEC_MODE_ANY, 0))
+    extensions: Mapping[int, Any] = message.extensions
+    fixed = message.need(ExtensionType.SA, SAExtension)
+    source = message.need(ExtensionType.ADDRESS_SRC, AddressExtension).address
+    destination = message.need(ExtensionType.ADDRESS_DST, AddressExtension).address
+    protocol = PROTOCOLS[message.satype]
+    sa2 = extensions.get(ExtensionType.X_SA2, SA2Extension(lib.IPSEC_MODE_ANY, 0))
     return SA(
         id=SAId(destination, fixed.spi, protocol),
         source=source,
-        mode=_MODES_READ[sa2.mode],
+        mode=parts.MODES_READ[sa2.mode],
         reqid=sa2.reqid,
-        encryption=_decode_encryption(protocol, fixed.encrypt, extensions.get(lib.SADB_EXT_KEY_ENCRYPT)),
-        authentication=_decode_authentication(fixed.auth, extensions.get(lib.SADB_EXT_KEY_AUTH)),
+        encryption=_decode_encryption(protocol, fixed.encrypt, extensions.get(ExtensionType.KEY_ENCRYPT)),
+        authentication=_decode_authentication(fixed.auth, extensions.get(ExtensionType.KEY_AUTH)),
+        compression=by_pfkey_number(fixed.encrypt, Kind.COMPRESSION) if protocol is Protocol.IPCOMP else None,
         encap=_decode_encap(extensions),
-        selector=_decode_proxy(extensions.get(lib.SADB_EXT_ADDRESS_PROXY), source, fixed.state),
-        lifetime=_decode_lifetime(extensions),
+        selector=_decode_proxy(extensions.get(ExtensionType.ADDRESS_PROXY), source, fixed.state),
+        lifetime=parts.decode_lifetime(extensions),
         replay_window=fixed.replay,
         flags=SAFlag(sum(flag for flag, number in FLAGS.items() if fixed.flags & number)),
+        security_context=parts.decode_security_context(extensions),
         state=SAState(fixed.state),
-        usage=_decode_usage(extensions),
+        usage=parts.decode_usage(extensions),
     )
 
 
 def _decode_policy(message: Message) -> Policy:
-    fixed = message.need(lib.SADB_X_EXT_POLICY, PolicyExtension)
+    fixed = message.need(ExtensionType.X_POLICY, PolicyExtension)
     return Policy(
-        selector=_decode_selector(
-            message.need(lib.SADB_EXT_ADDRESS_SRC, AddressExtension),
-            message.need(lib.SADB_EXT_ADDRESS_DST, AddressExtension),
+        selector=parts.decode_selector(
+            message.need(ExtensionType.ADDRESS_SRC, AddressExtension),
+            message.need(ExtensionType.ADDRESS_DST, AddressExtension),
         ),
         direction=Direction(fixed.direction - 1),
-        templates=tuple(_decode_template(request) for request in fixed.requests),
+        templates=tuple(parts.decode_template(request) for request in fixed.requests),
         action=Action.BLOCK if fixed.type == lib.IPSEC_POLICY_DISCARD else Action.ALLOW,
         priority=fixed.priority,
-        lifetime=_decode_lifetime(message.extensions),
+        lifetime=parts.decode_lifetime(message.extensions),
+        security_context=parts.decode_security_context(message.extensions),
         index=fixed.id,
-        usage=_decode_usage(message.extensions),
+        usage=parts.decode_usage(message.extensions),
     )
 
 
-def _host(address: IPAddress) -> AddressExtension:
-    return AddressExtension(address, address.max_prefixlen)
+def _number(algorithm: Algorithm | None) -> int:
+    return (algorithm and algorithm.pfkey_number) or lib.SADB_EALG_NONE
 
 
-def _prefix_extension(prefix: Prefix, protocol: int = 0, port: Port | None = None) -> AddressExtension:
-    return AddressExtension(
-        prefix_address(prefix),
-        prefix_length(prefix),
-        protocol or lib.IPSEC_PROTO_ANY,
-        port.value if port else 0,
-    )
-
-
-def _selector_extensions(selector: Selector) -> dict[int, Any]:
-    return {
-        lib.SADB_EXT_ADDRESS_SRC: _prefix_extension(selector.source, selector.protocol, selector.source_port),
-        lib.SADB_EXT_ADDRESS_DST: _prefix_extension(selector.destination, selector.protocol, selector.destination_port),
-    }
-
-
-def _lifetime_extensions(lifetime: Lifetime) -> dict[int, Any]:
-    # Linux takes both of an SA's lifetimes or none.
-    if lifetime == Lifetime():
-        return {}
-    return {
-        lib.SADB_EXT_LIFETIME_HARD: _limit_extension(lifetime.hard),
-        lib.SADB_EXT_LIFETIME_SOFT: _limit_extension(lifetime.soft),
-    }
-
-
-def _limit_extension(limit: Limit) -> LifetimeExtension:
-    return LifetimeExtension(limit.packets or 0, limit.octets or 0, limit.seconds or 0, limit.idle_seconds or 0)
-
-
-def _ipsecrequest(template: Template) -> IPsecRequest:
-    # Linux takes the reqid at level "unique" alone.
-    if template.optional:
-        level = lib.IPSEC_LEVEL_USE
-    else:
-        level = lib.IPSEC_LEVEL_UNIQUE if template.reqid else lib.IPSEC_LEVEL_REQUIRE
-    return IPsecRequest(
-        template.protocol,
-        MODES[template.mode],
-        level,
-        template.reqid,
-        template.source,
-        template.destination,
-    )
-
-
-def _decode_encryption(protocol: Protocol, number: int, key: Key | None) -> Encryption | None:
+def _decode_encryption(protocol: Protocol, number: int, key: KeyExtension | None) -> Encryption | None:
     # IPComp has the number of its compression algorithm here.
     if number == lib.SADB_EALG_NONE or protocol is Protocol.IPCOMP:
         return None
-    return Encryption(by_pfkey_number(number, Kind.ENCRYPTION), key or Key(b""))
+    return Encryption(by_pfkey_number(number, Kind.ENCRYPTION), key.key if key else Key(b""))
 
 
-def _decode_authentication(number: int, key: Key | None) -> Authentication | None:
+def _decode_authentication(number: int, key: KeyExtension | None) -> Authentication | None:
     # An algorithm that has no number on PF_KEY is shown as none, with its key.
     if number == lib.SADB_AALG_NONE and key is None:
         return None
     algorithm = by_pfkey_number(number, Kind.AUTHENTICATION)
-    return Authentication(algorithm, key or Key(b""), algorithm.pfkey_icv_bits)
+    return Authentication(algorithm, key.key if key else Key(b""), algorithm.pfkey_icv_bits)
 
 
 def _decode_encap(extensions: Mapping[int, Any]) -> UdpEncap | None:
-    if lib.SADB_X_EXT_NAT_T_TYPE not in extensions:
+    if ExtensionType.X_NAT_T_TYPE not in extensions:
         return None
-    return UdpEncap(extensions.get(lib.SADB_X_EXT_NAT_T_SPORT, 0), extensions.get(lib.SADB_X_EXT_NAT_T_DPORT, 0))
+    source, destination = (
+        extensions.get(exttype, NatTPortExtension(0)).port
+        for exttype in (ExtensionType.X_NAT_T_SPORT, ExtensionType.X_NAT_T_DPORT)
+    )
+    return UdpEncap(source, destination)
 
 
 def _decode_proxy(proxy: AddressExtension | None, source: IPAddress, state: int) -> Selector | None:
@@ -294,50 +289,7 @@ def _decode_proxy(proxy: AddressExtension | None, source: IPAddress, state: int)
     selector = Selector(
         make_prefix(proxy.address, proxy.prefix_length),
         everything.destination,
-        _decode_protocol(proxy.protocol),
+        parts.decode_protocol(proxy.protocol),
         Port(proxy.port) if proxy.port else None,
     )
     return None if selector == everything else selector
-
-
-def _decode_selector(source: AddressExtension, destination: AddressExtension) -> Selector:
-    return Selector(
-        make_prefix(source.address, source.prefix_length),
-        make_prefix(destination.address, destination.prefix_length),
-        _decode_protocol(destination.protocol),
-        Port(source.port) if source.port else None,
-        Port(destination.port) if destination.port else None,
-    )
-
-
-def _decode_protocol(number: int) -> int:
-    return 0 if number == lib.IPSEC_PROTO_ANY else number
-
-
-def _decode_lifetime(extensions: Mapping[int, Any]) -> Lifetime:
-    def limit(exttype: int) -> Limit:
-        lifetime = extensions.get(exttype, LifetimeExtension(0, 0, 0, 0))
-        return Limit(
-            octets=lifetime.octets or None,
-            packets=lifetime.packets or None,
-            seconds=lifetime.addtime or None,
-            idle_seconds=lifetime.usetime or None,
-        )
-
-    return Lifetime(soft=limit(lib.SADB_EXT_LIFETIME_SOFT), hard=limit(lib.SADB_EXT_LIFETIME_HARD))
-
-
-def _decode_usage(extensions: Mapping[int, Any]) -> Usage | None:
-    current = extensions.get(lib.SADB_EXT_LIFETIME_CURRENT)
-    return Usage(current.octets, current.packets, current.addtime, current.usetime) if current else None
-
-
-def _decode_template(request: IPsecRequest) -> Template:
-    return Template(
-        protocol=Protocol(request.protocol),
-        mode=_MODES_READ[request.mode],
-        source=request.source,
-        destination=request.destination,
-        reqid=request.reqid,
-        optional=request.level == lib.IPSEC_LEVEL_USE,
-    )

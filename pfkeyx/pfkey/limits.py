@@ -6,8 +6,8 @@ A row names the field, says when its value is beyond PF_KEY, and why; `it` in th
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pfkeyx.algorithms import Kind
-from pfkeyx.errors import UnsupportedError
+from pfkeyx.algorithms import HMAC_SHA256, Kind
+from pfkeyx.errors import InvalidRequestError, UnsupportedError
 from pfkeyx.model import (
     SA,
     Action,
@@ -17,6 +17,7 @@ from pfkeyx.model import (
     Policy,
     PolicyId,
     Port,
+    Protocol,
     SAFlag,
     SAId,
     Selector,
@@ -26,7 +27,8 @@ from pfkeyx.model import (
     prefix_length,
 )
 from pfkeyx.native import lib
-from pfkeyx.pfkey.codec import FLAGS, MODES, SATYPES
+from pfkeyx.pfkey.codec import FLAGS, SATYPES
+from pfkeyx.pfkey.parts import MODES
 
 T = TypeVar("T")
 Rows = Sequence[tuple[str, Callable[[T], bool], str]]
@@ -34,7 +36,13 @@ Rows = Sequence[tuple[str, Callable[[T], bool], str]]
 
 def check_sa_id(operation: str, sa_id: SAId) -> None:
     """Raise `UnsupportedError` for a mark, or a protocol other than ESP, AH and IPComp."""
+    check_protocol(operation, sa_id.protocol)
     _refuse(operation, sa_id, sa_id, _SA_ID)
+
+
+def check_protocol(operation: str, protocol: Protocol) -> None:
+    """Raise `UnsupportedError` for a protocol other than ESP, AH and IPComp."""
+    _refuse(operation, protocol, protocol, _PROTOCOL)
 
 
 def check_spi_request(operation: str, sa_id: SAId, mode: Mode) -> None:
@@ -46,11 +54,11 @@ def check_spi_request(operation: str, sa_id: SAId, mode: Mode) -> None:
 def check_sa(operation: str, sa: SA) -> None:
     """Raise `UnsupportedError`, which names the field, for what an SA cannot have over PF_KEY.
 
-    That is: a mark; IPComp, whose algorithm the model keeps as XFRM's attribute; AEAD and other algorithms
-    without a number; an ICV other than the algorithm's one on PF_KEY; 64-bit sequence numbers; a replay window
-    above 32; flags other than NO_ECN, DECAP_DSCP and NO_PMTU_DISCOVERY; an if_id; other attributes; modes other
-    than transport, tunnel and BEET; packet limits beyond 32 bits; a selector of another IP version than the SA,
-    or with more in it than a source prefix, or whose source begins at the SA's own source without being that host.
+    That is: a mark; AEAD and other algorithms without a number; an ICV other than the algorithm's one on PF_KEY;
+    64-bit sequence numbers; a replay window above 32; flags other than NO_ECN, DECAP_DSCP and NO_PMTU_DISCOVERY;
+    an if_id; other attributes; modes other than transport, tunnel and BEET; packet limits beyond 32 bits; a selector
+    with more in it than a source prefix, or whose source begins at the SA's own source without being that host, or
+    that has only a part of the addresses of another IP version than the SA's.
     """
     check_sa_id(operation, sa.id)
     _refuse(operation, sa, sa.mode, _MODE)
@@ -82,6 +90,21 @@ def check_policy(operation: str, policy: Policy) -> None:
             _refuse(operation, policy, template, _OPTIONAL_OUTBOUND)
 
 
+def check_moves(operation: str, policy_id: PolicyId, moves: Sequence[tuple[Template, Template]]) -> None:
+    """Raise `InvalidRequestError` for a move of templates that the kernel would not take as it is meant."""
+    if not 0 < len(moves) <= 6:  # XFRM_MAX_DEPTH
+        raise InvalidRequestError(f"{operation} {policy_id}: {len(moves)} moves; the kernel takes 1 to 6")
+    for old, new in moves:
+        if (old.protocol, old.mode, old.reqid) != (new.protocol, new.mode, new.reqid):
+            raise InvalidRequestError(
+                f"{operation} {policy_id}: a move changes addresses, and leaves protocol, mode and reqid as they are"
+            )
+        if None in (old.source, old.destination, new.source, new.destination):
+            raise InvalidRequestError(f"{operation} {policy_id}: a move has old and new addresses, in every mode")
+        for template in (old, new):
+            _refuse(operation, policy_id, template.mode, _MODE)
+
+
 def _refuse(operation: str, subject: object, it: T, rows: Rows[T]) -> None:
     for field, is_beyond, reason in rows:
         if is_beyond(it):
@@ -96,7 +119,11 @@ def _is_beyond_proxy(sa: SA) -> bool:
     if sa.selector is None:
         return False
     source = sa.selector.source
-    if source.version != sa.source.version or sa.selector != Selector(source, any_selector(source.version).destination):
+    everything = any_selector(source.version)
+    # Linux shows what an SA carries of the other IP version as if it were of the SA's: 0 bits look alike.
+    if source.version != sa.source.version:
+        return sa.selector != everything
+    if sa.selector != Selector(source, everything.destination):
         return True
     return prefix_address(source) == sa.source and prefix_length(source) not in (
         (0,) if sa.source.is_unspecified else (source.max_prefixlen,)
@@ -112,19 +139,13 @@ _IF_ID = "PF_KEY has no interface ids"
 _OTHER = "PF_KEY has no such attributes"
 _LIMITS = "PF_KEY counts packets in 32 bits"
 
-_SA_ID: Rows[SAId] = (
-    ("protocol", lambda it: it.protocol not in SATYPES, "PF_KEY has no SA type for protocol {it.protocol}"),
-    ("mark", lambda it: it.mark is not None, _MARK),
-)
+_PROTOCOL: Rows[Protocol] = (("protocol", lambda it: it not in SATYPES, "PF_KEY has no SA type for protocol {it}"),)
+
+_SA_ID: Rows[SAId] = (("mark", lambda it: it.mark is not None, _MARK),)
 
 _MODE: Rows[Mode] = (("mode", lambda it: it not in MODES, "PF_KEY has no number for mode {it}"),)
 
 _SA: Rows[SA] = (
-    (
-        "protocol",
-        lambda it: SATYPES[it.id.protocol] == lib.SADB_X_SATYPE_IPCOMP,
-        "a compression algorithm can be given as XFRM's attribute only",
-    ),
     (
         "encryption.algorithm",
         lambda it: it.encryption is not None and it.encryption.algorithm.kind is Kind.AEAD,
@@ -137,17 +158,14 @@ _SA: Rows[SA] = (
     ),
     (
         "authentication.algorithm",
-        lambda it: it.authentication is not None and it.authentication.algorithm.pfkey_number is None,
-        "PF_KEY has no number for {it.authentication.algorithm}",
+        lambda it: it.authentication is not None and it.authentication.algorithm == HMAC_SHA256,
+        "PF_KEY cuts hmac-sha256 to 96 bits, where peers expect the 128 of RFC 4868; what it does has the name "
+        "hmac-sha256-96",
     ),
     (
-        "authentication.icv_bits",
-        lambda it: (
-            it.authentication is not None
-            and it.authentication.icv_bits == 128
-            and it.authentication.algorithm.name == "hmac-sha256"
-        ),
-        "PF_KEY truncates hmac-sha256 to 96 bits, and peers expect the 128 of RFC 4868",
+        "authentication.algorithm",
+        lambda it: it.authentication is not None and it.authentication.algorithm.pfkey_number is None,
+        "PF_KEY has no number for {it.authentication.algorithm}",
     ),
     (
         "authentication.icv_bits",
@@ -156,6 +174,11 @@ _SA: Rows[SA] = (
         ),
         "PF_KEY sends {it.authentication.algorithm.pfkey_icv_bits} bits of {it.authentication.algorithm} and no "
         "other number",
+    ),
+    (
+        "compression",
+        lambda it: it.compression is not None and it.compression.pfkey_number is None,
+        "PF_KEY has no number for {it.compression}",
     ),
     ("esn", lambda it: it.esn, "PF_KEY has no 64-bit sequence numbers"),
     ("flags", lambda it: bool(it.flags & ~SAFlag(sum(FLAGS))), "PF_KEY has no flags for {it.flags!r}"),
@@ -166,8 +189,8 @@ _SA: Rows[SA] = (
     (
         "selector",
         _is_beyond_proxy,
-        "of an SA's selector PF_KEY keeps a source prefix of the SA's own IP version, and cannot show one that "
-        "begins at the SA's source",
+        "of an SA's selector PF_KEY keeps a source prefix, and cannot show one that begins at the SA's source, nor a "
+        "part of the other IP version's addresses",
     ),
 )
 

@@ -3,7 +3,8 @@
 Importing this package imports pyroute2; nothing else in pfkeyx does.
 """
 
+from pfkeyx.xfrm.listening import XfrmEvents
 from pfkeyx.xfrm.requests import XfrmDialect
-from pfkeyx.xfrm.transport import XfrmEvents, XfrmTransport
+from pfkeyx.xfrm.transport import XfrmTransport
 
 __all__ = ["XfrmDialect", "XfrmEvents", "XfrmTransport"]

@@ -6,20 +6,24 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, NoReturn
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 
 from pfkeyx.checks import (
     check_bits,
+    check_filter,
     check_pair,
     check_policy,
     check_policy_id,
+    check_policy_index,
     check_sa,
     check_sa_id,
     check_spi_range,
+    spi_maximum,
 )
-from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError
+from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError, UnsupportedError
+from pfkeyx.events import Acquire
 from pfkeyx.features import Feature, Support
 from pfkeyx.model import (
     SA,
@@ -29,6 +33,7 @@ from pfkeyx.model import (
     PolicyId,
     Protocol,
     Replay,
+    SAFilter,
     SAId,
     Selector,
     Template,
@@ -36,7 +41,7 @@ from pfkeyx.model import (
     any_selector,
 )
 from pfkeyx.operation import Operation, Request, ask
-from pfkeyx.xfrm import codec
+from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import messages as wire
 
 
@@ -59,6 +64,17 @@ class Wire:
         return f"Wire({len(self.message)} bytes, {self.answer.name})"
 
 
+_IS_PFKEYS = "a message of PF_KEY: open the pfkey engine"
+_ONLY_PFKEY = {
+    Feature.PFKEY: "this engine speaks XFRM: open the pfkey engine",
+    Feature.REGISTER: "XFRM lists no algorithms: open the pfkey engine",
+    Feature.ACQUIRE_ANSWER: "XFRM takes no answer to an acquire: open the pfkey engine",
+    Feature.SADB_EXPIRE: _IS_PFKEYS,
+    Feature.SADB_X_PCHANGE: _IS_PFKEYS,
+    Feature.SADB_X_SPDACQUIRE: _IS_PFKEYS,
+    Feature.SADB_X_SPDEXPIRE: _IS_PFKEYS,
+    Feature.SADB_X_NAT_T_NEW_MAPPING: _IS_PFKEYS,
+}
 _ACKED = NLM_F_REQUEST | NLM_F_ACK
 _CREATED = _ACKED | NLM_F_CREATE | NLM_F_EXCL
 _REPLACED = _ACKED | NLM_F_REPLACE
@@ -77,26 +93,25 @@ class XfrmDialect:
         mode: Mode,
         reqid: int,
         minimum: int,
-        maximum: int,
+        maximum: int | None,
+        sequence: int,
     ) -> Request[int]:
         """Return the request for an SPI between `minimum` and `maximum` (XFRM_MSG_ALLOCSPI)."""
         check_pair("get SPI", source, destination)
-        check_bits("get SPI", f"{source} -> {destination}", 32, reqid=reqid)
-        check_spi_range("get SPI", minimum, maximum)
+        check_bits("get SPI", f"{source} -> {destination}", 32, reqid=reqid, sequence=sequence)
+        maximum = spi_maximum(protocol, maximum)
+        check_spi_range("get SPI", protocol, minimum, maximum)
         info = {
-            "sel": codec.selector_fields(any_selector(source.version)),
+            "sel": parts.selector_fields(any_selector(source.version)),
             "id": {"daddr": destination.packed, "proto": protocol},
             "saddr": source.packed,
+            "seq": sequence,
             "reqid": reqid,
-            "family": codec.family_of(destination),
+            "family": parts.family_of(destination),
             "mode": mode,
         }
-        message = codec.encode(
-            wire.userspi_msg,
-            wire.XFRM_MSG_ALLOCSPI,
-            NLM_F_REQUEST,
-            {"info": info, "min": minimum, "max": maximum},
-        )
+        fields = {"info": info, "min": minimum, "max": maximum}
+        message = parts.encode(wire.userspi_msg, wire.XFRM_MSG_ALLOCSPI, NLM_F_REQUEST, fields)
         subject = f"{protocol} {source} -> {destination}"
         return Request("get SPI", subject, Wire(message, Answer.ONE), lambda m: _only(m, codec.decode_sa).id.spi)
 
@@ -120,15 +135,21 @@ class XfrmDialect:
         message = self._sa_id_message(wire.XFRM_MSG_DELSA, _ACKED, sa_id)
         return Request("delete SA", sa_id, Wire(message, Answer.ACK), _nothing)
 
-    def dump_sas(self) -> Request[list[SA]]:
-        """Return the request that reads all SAs (XFRM_MSG_GETSA with NLM_F_DUMP)."""
-        message = codec.encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {})
-        return Request("dump SAs", "", Wire(message, Answer.DUMP), partial(_all, decode=codec.decode_sa))
+    def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
+        """Return the request that reads all IPsec SAs that match (XFRM_MSG_GETSA with NLM_F_DUMP).
 
-    def flush_sas(self) -> Request[None]:
-        """Return the request that deletes every IPsec SA (XFRM_MSG_FLUSHSA)."""
-        message = codec.encode(wire.usersa_flush_msg, wire.XFRM_MSG_FLUSHSA, _ACKED, {"proto": 255})
-        return Request("flush SAs", "", Wire(message, Answer.ACK), _nothing)
+        The tunnels that the kernel makes by itself for the SAs of IPComp (RFC 3173 §2.2) are none.
+        """
+        check_filter("dump SAs", matching)
+        attributes = codec.filter_attributes(matching)
+        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {}, attributes)
+        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(_all, decode=codec.decode_sa))
+
+    def flush_sas(self, protocol: Protocol | None) -> Request[None]:
+        """Return the request that deletes every IPsec SA, or those of one protocol (XFRM_MSG_FLUSHSA)."""
+        fields = {"proto": codec.protocol_number(protocol)}
+        message = parts.encode(wire.usersa_flush_msg, wire.XFRM_MSG_FLUSHSA, _ACKED, fields)
+        return Request("flush SAs", "" if protocol is None else protocol, Wire(message, Answer.ACK), _nothing)
 
     def add_policy(self, policy: Policy) -> Request[None]:
         """Return the request that adds a policy (XFRM_MSG_NEWPOLICY)."""
@@ -138,27 +159,43 @@ class XfrmDialect:
         """Return the request that replaces a policy at once, keeping its index, or adds it (XFRM_MSG_UPDPOLICY)."""
         return self._write_policy("update policy", wire.XFRM_MSG_UPDPOLICY, _REPLACED, policy)
 
-    def delete_policy(self, policy_id: PolicyId) -> Request[None]:
-        """Return the request that deletes one policy (XFRM_MSG_DELPOLICY)."""
-        check_policy_id("delete policy", policy_id)
-        message = codec.encode(
-            wire.userpolicy_id_msg,
-            wire.XFRM_MSG_DELPOLICY,
-            _ACKED,
-            codec.policy_id_fields(policy_id),
-            codec.policy_id_attributes(policy_id),
-        )
+    def get_policy(self, policy_id: PolicyId | int) -> Request[Policy]:
+        """Return the request that reads one policy (XFRM_MSG_GETPOLICY).
+
+        By its index alone the kernel finds only a policy without mark and interface id.
+        """
+        message = self._policy_id_message("get policy", wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, policy_id)
+        decode = partial(_only, decode=codec.decode_policy)
+        return Request("get policy", policy_id, Wire(message, Answer.ONE), decode)
+
+    def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
+        """Return the request that deletes one policy, found as by `get_policy` (XFRM_MSG_DELPOLICY)."""
+        message = self._policy_id_message("delete policy", wire.XFRM_MSG_DELPOLICY, _ACKED, policy_id)
         return Request("delete policy", policy_id, Wire(message, Answer.ACK), _nothing)
 
     def dump_policies(self) -> Request[list[Policy]]:
         """Return the request that reads all policies (XFRM_MSG_GETPOLICY with NLM_F_DUMP)."""
-        message = codec.encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
+        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
         return Request("dump policies", "", Wire(message, Answer.DUMP), partial(_all, decode=codec.decode_policy))
 
     def flush_policies(self) -> Request[None]:
         """Return the request that deletes every policy of the main type (XFRM_MSG_FLUSHPOLICY)."""
-        message = codec.encode(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, _ACKED, {})
+        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, _ACKED, {})
         return Request("flush policies", "", Wire(message, Answer.ACK), _nothing)
+
+    def register(self) -> NoReturn:
+        """Raise `UnsupportedError`: XFRM lists no algorithms."""
+        _refuse(Feature.REGISTER)
+
+    def answer_acquire(self, acquire: Acquire, code: int) -> NoReturn:
+        """Raise `UnsupportedError`: over XFRM an acquire that fails is left to its end."""
+        del acquire, code
+        _refuse(Feature.ACQUIRE_ANSWER)
+
+    def message(self, message: Any) -> NoReturn:
+        """Raise `UnsupportedError`: a message of PF_KEY is nothing to XFRM."""
+        del message
+        _refuse(Feature.PFKEY)
 
     def migrate_policy(
         self,
@@ -174,8 +211,8 @@ class XfrmDialect:
         attributes = codec.policy_id_attributes(policy_id)
         attributes.append(("XFRMA_MIGRATE", [_migrate_fields(old, new) for old, new in moves]))
         if encap is not None:
-            attributes.append(("XFRMA_ENCAP", codec.encap_fields(encap)))
-        message = codec.encode(
+            attributes.append(("XFRMA_ENCAP", parts.encap_fields(encap)))
+        message = parts.encode(
             wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, codec.policy_id_fields(policy_id), attributes
         )
         return Request("migrate policy", policy_id, Wire(message, Answer.ACK), _nothing)
@@ -195,20 +232,20 @@ class XfrmDialect:
             "old_mark": {"v": mark.value, "m": mark.mask} if mark else None,
             "new_sel": codec.sa_selector_fields(sa),
             "new_reqid": sa.reqid,
-            "new_family": codec.family_of(destination),
+            "new_family": parts.family_of(destination),
         }
         attributes: list[tuple[str, Any]] = []
         # What is left out is inherited, with all that the model does not name.
         if encap != sa.encap:
-            attributes.append(("XFRMA_ENCAP", codec.encap_fields(encap) if encap is not None else {}))
-        message = codec.encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
+            attributes.append(("XFRMA_ENCAP", parts.encap_fields(encap) if encap is not None else {}))
+        message = parts.encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
         return Request("migrate SA", sa, Wire(message, Answer.ACK), _nothing)
 
     def set_replay(self, sa: SA, replay: Replay) -> Request[None]:
         """Return the request that sets the sequence numbers and the replay window of an SA (XFRM_MSG_NEWAE)."""
         fields = {"sa_id": codec.sa_id_fields(sa.id), "saddr": sa.source.packed, "reqid": sa.reqid}
-        attributes = [codec.replay_attribute(sa, replay), *codec.mark_attributes(sa.id.mark)]
-        message = codec.encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, _REPLACED, fields, attributes)
+        attributes = [codec.replay_attribute(sa, replay), *parts.mark_attributes(sa.id.mark)]
+        message = parts.encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, _REPLACED, fields, attributes)
         return Request("set sequence number", sa, Wire(message, Answer.ACK), _nothing)
 
     def supports(self, feature: Feature) -> Operation[Support]:
@@ -218,21 +255,21 @@ class XfrmDialect:
                 return (yield from _probe(self._migrate_nothing(), "XFRM_MSG_MIGRATE", errno.EINVAL))
             case Feature.MIGRATE_STATE:
                 return (yield from _probe(self._migrate_nobody(), "XFRM_MSG_MIGRATE_STATE", errno.ESRCH))
-            case Feature.PFKEY:
-                return Support(False, "this engine speaks XFRM: open the pfkey engine")
+            case _ if feature in _ONLY_PFKEY:
+                return Support(False, _ONLY_PFKEY[feature])
             case _:
                 return Support(True, "XFRM expresses it")
 
     def _write_sa(self, operation: str, message_type: int, flags: int, sa: SA) -> Request[None]:
         check_sa(operation, sa)
-        message = codec.encode(
+        message = parts.encode(
             wire.usersa_msg, message_type, flags, codec.sa_fields(sa), codec.sa_attributes(sa), sa.other
         )
         return Request(operation, sa, Wire(message, Answer.ACK), _nothing)
 
     def _write_policy(self, operation: str, message_type: int, flags: int, policy: Policy) -> Request[None]:
         check_policy(operation, policy)
-        message = codec.encode(
+        message = parts.encode(
             wire.userpolicy_msg,
             message_type,
             flags,
@@ -243,19 +280,27 @@ class XfrmDialect:
         return Request(operation, policy, Wire(message, Answer.ACK), _nothing)
 
     def _sa_id_message(self, message_type: int, flags: int, sa_id: SAId) -> bytearray:
-        return codec.encode(
+        return parts.encode(
             wire.usersa_id_msg,
             message_type,
             flags,
             codec.sa_id_fields(sa_id),
-            codec.mark_attributes(sa_id.mark),
+            parts.mark_attributes(sa_id.mark),
         )
+
+    def _policy_id_message(self, operation: str, message_type: int, flags: int, policy_id: PolicyId | int) -> bytearray:
+        if isinstance(policy_id, int):
+            fields = {"index": policy_id, "dir": check_policy_index(operation, policy_id)}
+            return parts.encode(wire.userpolicy_id_msg, message_type, flags, fields)
+        check_policy_id(operation, policy_id)
+        attributes = codec.policy_id_attributes(policy_id)
+        return parts.encode(wire.userpolicy_id_msg, message_type, flags, codec.policy_id_fields(policy_id), attributes)
 
     def _migrate_nothing(self) -> Request[None]:
         # Without XFRMA_MIGRATE there is nothing to do, and a kernel that could do it says EINVAL.
         selector = Selector(any_selector(4).source, any_selector(4).destination)
-        message = codec.encode(
-            wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, {"sel": codec.selector_fields(selector)}
+        message = parts.encode(
+            wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, {"sel": parts.selector_fields(selector)}
         )
         return Request("probe migrate", "", Wire(message, Answer.ACK), _nothing)
 
@@ -277,9 +322,13 @@ def _migrate_fields(old: Template, new: Template) -> dict[str, Any]:
         "proto": old.protocol,
         "mode": old.mode,
         "reqid": old.reqid,
-        "old_family": codec.family_of(old.source),
-        "new_family": codec.family_of(new.source),
+        "old_family": parts.family_of(old.source),
+        "new_family": parts.family_of(new.source),
     }
+
+
+def _refuse(feature: Feature) -> NoReturn:
+    raise UnsupportedError(feature.value, _ONLY_PFKEY[feature])
 
 
 def _probe(request: Request[None], message: str, understood: int) -> Operation[Support]:
@@ -303,8 +352,8 @@ def _nothing(_: Sequence[wire.xfrm_message]) -> None:
 def _only(messages: Sequence[wire.xfrm_message], decode: Any) -> Any:
     if len(messages) != 1:
         raise MalformedReplyError(f"{len(messages)} messages where the kernel answers with one")
-    return decode(messages[0])
+    return parts.decoding(decode, messages[0])
 
 
 def _all(messages: Sequence[wire.xfrm_message], decode: Any) -> list[Any]:
-    return [decode(message) for message in messages]
+    return [parts.decoding(decode, message) for message in messages]

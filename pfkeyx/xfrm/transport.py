@@ -1,4 +1,4 @@
-"""The request socket of XFRM, and its event socket: bytes out, messages in, matched to what was asked.
+"""The sockets of XFRM: bytes out, messages in, matched to what was asked. What messages mean is not known here.
 
 pyroute2 declares the messages. The socket is made and driven here and not by pyroute2's own classes, because those
 bring an event loop of their own, cannot be made inside a running one, send one message a datagram, and fork a child
@@ -9,9 +9,9 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pyroute2.netlink import (
     NETLINK_ADD_MEMBERSHIP,
@@ -24,11 +24,9 @@ from pyroute2.netlink import (
 )
 from pyroute2.netlink.exceptions import NetlinkDecodeError
 
-from pfkeyx.errors import EventsLostError, KernelError, MalformedReplyError, UnsupportedError
-from pfkeyx.events import Acquire, Event, Expire
+from pfkeyx.errors import KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import open_raw
-from pfkeyx.operation import Batch, Exchange, Request
-from pfkeyx.xfrm import codec
+from pfkeyx.operation import Batch, Exchange, Request, Stream
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.requests import Answer
 
@@ -36,7 +34,8 @@ _NETLINK_CAP_ACK = 10
 _HEADER = struct.Struct("=IHHII")
 #: So many acknowledgements stay far below any receive buffer.
 _PIPELINED = 64
-_DATAGRAM = 1 << 20
+#: Bytes; the kernel sends no datagram that is larger.
+DATAGRAM = 1 << 20
 
 
 def open_socket(netns: str | None, groups: Sequence[int] = ()) -> socket.socket:
@@ -67,18 +66,24 @@ class XfrmTransport:
     """A socket for requests. Synchronization: one operation at a time, from one thread."""
 
     def __init__(self, netns: str | None = None) -> None:
-        self._begin(open_socket(netns))
+        sock = open_socket(netns)
+        self._begin(sock, sock.getsockname()[0], netns)
 
     @classmethod
-    def over(cls, sock: socket.socket) -> Self:
-        """Return a transport over a non-blocking NETLINK_XFRM socket that is open already, and is closed with it."""
+    def over(cls, sock: socket.socket, port: int) -> Self:
+        """Return a transport over a non-blocking NETLINK_XFRM socket that is open already, and is closed with it.
+
+        `port` is what the kernel calls the socket, its `nl_pid`.
+        """
         transport = cls.__new__(cls)
-        transport._begin(sock)
+        transport._begin(sock, port, None)
         return transport
 
-    def _begin(self, sock: socket.socket) -> None:
+    def _begin(self, sock: socket.socket, port: int, netns: str | None) -> None:
         self._socket = sock
-        self._sequence = int.from_bytes(os.urandom(3), "big")
+        self._port = port
+        self._netns = netns
+        self._first = self._sequence = int.from_bytes(os.urandom(3), "big")
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, -1 when closed."""
@@ -87,102 +92,97 @@ class XfrmTransport:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    def another(self) -> "XfrmTransport":
+        """Open a further socket in the same namespace."""
+        return XfrmTransport(self._netns)
+
+    def has_sent(self, sender: int, sequence: int) -> bool:
+        """Return whether a change with this nlmsg_pid and nlmsg_seq was asked for here."""
+        # Others' PF_KEY sockets are announced under numbers of their own choice, a process's id often.
+        return sender == self._port and 0 < _distance(self._first, sequence) <= _distance(self._first, self._sequence)
 
     def exchange(self, batch: Batch) -> Exchange:
         """Send a batch and return, in order, each one's reply or `KernelError`; see `Transport.exchange`."""
         replies: list[Any] = []
+        taken = 0
         for requests in _datagrams(batch):
-            replies += yield from self._exchange_datagram(requests)
+            asked = [_Waiting(request) for request in requests]
+            waiting = self._send(asked)
+            while waiting:
+                try:
+                    taken += self._receive(waiting)
+                except BlockingIOError:
+                    try:
+                        yield taken
+                    except TimeoutError:
+                        _lose(waiting, errno.ETIMEDOUT)
+            replies += [item.reply() for item in asked]
         return replies
 
-    def _exchange_datagram(self, requests: Sequence[Request[Any]]) -> Exchange:
-        waiting: dict[int, _Waiting] = {}
-        taken = 0
-        for request in requests:
-            self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-            waiting[self._sequence] = _Waiting(request)
-            struct.pack_into("=I", request.wire.message, 8, self._sequence)
-        answered = list(waiting.values())
-        try:
-            # The bytes have keys in them, and no name here that a traceback could show.
-            self._socket.send(b"".join(request.wire.message for request in requests))
-        except OSError as error:
-            for item in answered:
-                item.refuse(error.errno or errno.EIO)
-            return [item.reply() for item in answered]
+    def stream(self, request: Request[list[Any]]) -> Stream:
+        """Send a dump and hand out its entries datagram by datagram; see `Transport.stream`."""
+        dump = _Waiting(request)
+        waiting = self._send([dump])
         while waiting:
             try:
-                data = self._socket.recv(_DATAGRAM)
+                self._receive(waiting)
             except BlockingIOError:
                 try:
-                    yield taken
+                    yield []
                 except TimeoutError:
                     _lose(waiting, errno.ETIMEDOUT)
-                continue
-            except OSError as error:
-                _lose(waiting, error.errno or errno.EIO)
-                continue
-            for header, offset in _walk(data):
-                asked = waiting.get(header.sequence)
-                if asked is None:
-                    continue
-                taken += 1
-                if asked.take(header, data, offset):
-                    del waiting[header.sequence]
-        return [item.reply() for item in answered]
+            if entries := dump.take_out():
+                yield entries
+        if dump.error is not None:
+            raise dump.error
 
+    def _send(self, asked: Sequence["_Waiting"]) -> dict[int, "_Waiting"]:
+        """Send requests in one datagram and return those whose answer is to come, by their numbers."""
+        waiting: dict[int, _Waiting] = {}
+        for item in asked:
+            self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+            waiting[self._sequence] = item
+            struct.pack_into("=II", item.message, 8, self._sequence, self._port)
+        try:
+            # The bytes have keys in them, and no name here that a traceback could show.
+            self._socket.send(b"".join(item.message for item in asked))
+        except OSError as error:
+            for item in asked:
+                item.refuse(error.errno or errno.EIO)
+            return {}
+        return waiting
 
-_GROUPS: dict[type[Event], int] = {Acquire: wire.XFRMNLGRP_ACQUIRE, Expire: wire.XFRMNLGRP_EXPIRE}
+    def _receive(self, waiting: dict[int, "_Waiting"]) -> int:
+        """Take in one datagram; return how many of its messages belong to the answers.
 
-
-class XfrmEvents:
-    """A socket that only listens. Synchronization: one thread."""
-
-    def __init__(self, kinds: Sequence[type[Event]], netns: str | None = None) -> None:
-        self._socket = open_socket(netns, [_GROUPS[kind] for kind in kinds])
-
-    def fileno(self) -> int:
-        """Return the socket's file descriptor, -1 when closed."""
-        return self._socket.fileno()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-    def receive(self) -> list[Event]:
-        """Return the events of one datagram, none when nothing waits.
-
-        Raises `EventsLostError` when the kernel had to drop some.
+        Raises `BlockingIOError` when none waits.
         """
         try:
-            data = self._socket.recv(_DATAGRAM)
+            data = self._socket.recv(DATAGRAM)
         except BlockingIOError:
-            return []
+            raise
         except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                raise EventsLostError("XFRM events came faster than they were read: dump again") from error
-            raise KernelError.of(error.errno or errno.EIO, "receive XFRM events") from error
-        return [
-            decode(_decode(wire.RECEIVED[header.type], data, offset))
-            for header, offset in _walk(data)
-            if (decode := _EVENTS.get(header.type)) is not None
-        ]
+            _lose(waiting, error.errno or errno.EIO)
+            return 0
+        taken = 0
+        for header, message in walk(data):
+            item = waiting.get(header.sequence)
+            if item is not None:
+                taken += 1
+                if item.take(header, message):
+                    del waiting[header.sequence]
+        return taken
 
 
-_EVENTS: dict[int, Callable[[wire.xfrm_message], Event]] = {
-    wire.XFRM_MSG_ACQUIRE: codec.decode_acquire,
-    wire.XFRM_MSG_EXPIRE: codec.decode_expire,
-}
+class Header(NamedTuple):
+    """A netlink message header: `sender` is nlmsg_pid, in an answer the socket's, in an event its causer's."""
 
-
-class _Header:
-    __slots__ = ("flags", "length", "sequence", "type")
-
-    def __init__(self, length: int, message_type: int, flags: int, sequence: int) -> None:
-        self.length = length
-        self.type = message_type
-        self.flags = flags
-        self.sequence = sequence
+    length: int
+    type: int
+    flags: int
+    sequence: int
+    sender: int
 
 
 class _Waiting:
@@ -191,31 +191,43 @@ class _Waiting:
     def __init__(self, request: Request[Any]) -> None:
         self._request = request
         self._messages: list[wire.xfrm_message] = []
-        self._error: KernelError | None = None
+        self.error: KernelError | None = None
 
-    def take(self, header: _Header, data: bytes, offset: int) -> bool:
+    @property
+    def message(self) -> bytearray:
+        """The message that asks."""
+        message: bytearray = self._request.wire.message
+        return message
+
+    def take(self, header: Header, message: bytes) -> bool:
         """Take one message of the answer; return whether the answer is complete."""
         if header.type == NLMSG_ERROR:
-            self._acknowledge(_decode(wire.error_msg, data, offset), header.flags)
+            self._acknowledge(parse(wire.error_msg, message), header.flags)
             return True
         if header.type == NLMSG_DONE:
-            (status,) = struct.unpack_from("=i", data, offset + _HEADER.size) if header.length > _HEADER.size else (0,)
+            (status,) = struct.unpack_from("=i", message, _HEADER.size) if header.length > _HEADER.size else (0,)
             if status < 0:
                 self.refuse(-status, "the dump broke off")
             return True
         message_class = wire.RECEIVED.get(header.type)
         if message_class is None:
             raise MalformedReplyError(f"XFRM answered {self._request.operation} with message {header.type}")
-        self._messages.append(_decode(message_class, data, offset))
+        self._messages.append(parse(message_class, message))
         return self._request.wire.answer is Answer.ONE
 
     def refuse(self, code: int, detail: str = "") -> None:
         """Let the answer be a refusal."""
-        self._error = KernelError.of(code, self._request.operation, self._request.subject, detail)
+        self.error = KernelError.of(code, self._request.operation, self._request.subject, detail)
 
     def reply(self) -> Any:
         """Return the decoded answer, or the `KernelError`."""
-        return self._error if self._error is not None else self._request.decode(self._messages)
+        return self.error if self.error is not None else self._request.decode(self._messages)
+
+    def take_out(self) -> list[Any]:
+        """Return what the messages so far say, which are forgotten."""
+        messages, self._messages = self._messages, []
+        entries: list[Any] = self._request.decode(messages)
+        return entries
 
     def _acknowledge(self, message: Any, flags: int) -> None:
         # A success may carry text too, so only the number decides.
@@ -246,26 +258,32 @@ def _chunks(requests: Sequence[Request[Any]]) -> Iterator[Sequence[Request[Any]]
         yield chunk
 
 
+def _distance(first: int, sequence: int) -> int:
+    return (sequence - first) & 0xFFFFFFFF
+
+
 def _lose(waiting: dict[int, _Waiting], code: int) -> None:
     for item in waiting.values():
         item.refuse(code, "the answer was lost; the kernel may have done it: look before asking again")
     waiting.clear()
 
 
-def _walk(data: bytes) -> Iterator[tuple[_Header, int]]:
+def walk(data: bytes) -> Iterator[tuple[Header, bytes]]:
+    """Yield the messages of a datagram, each with its header; raises `MalformedReplyError`."""
     offset = 0
     while offset < len(data):
         if len(data) - offset < _HEADER.size:
             raise MalformedReplyError(f"XFRM: {len(data) - offset} bytes where a message should begin")
-        length, message_type, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-        if not _HEADER.size <= length <= len(data) - offset:
-            raise MalformedReplyError(f"XFRM: a message claims {length} bytes of {len(data) - offset}")
-        yield _Header(length, message_type, flags, sequence), offset
-        offset += (length + 3) & ~3
+        header = Header(*_HEADER.unpack_from(data, offset))
+        if not _HEADER.size <= header.length <= len(data) - offset:
+            raise MalformedReplyError(f"XFRM: a message claims {header.length} bytes of {len(data) - offset}")
+        yield header, data[offset : offset + header.length]
+        offset += (header.length + 3) & ~3
 
 
-def _decode(message_class: type[Any], data: bytes, offset: int) -> Any:
-    message = message_class(data, offset=offset)
+def parse(message_class: type[Any], data: bytes) -> Any:
+    """Return a whole message as one of `message_class`; raises `MalformedReplyError`."""
+    message = message_class(data)
     try:
         message.decode()
     except (NetlinkDecodeError, ValueError, struct.error) as error:

@@ -15,9 +15,13 @@ from pfkeyx import (
     ClosedError,
     Engine,
     Event,
+    EventsLostError,
+    EventStream,
     Feature,
     Key,
     NotFoundError,
+    NotPermittedError,
+    PolicyFlush,
     SAId,
     Support,
 )
@@ -37,8 +41,11 @@ def public_methods(cls: type) -> dict[str, inspect.Signature]:
 def test_both_engines_have_the_same_methods_with_the_same_signatures() -> None:
     blocking, awaited = public_methods(Engine), public_methods(AsyncEngine)
     assert blocking.keys() == awaited.keys()
-    for name in blocking.keys() - {"watch"}:
-        assert blocking[name] == awaited[name], name
+    for name, signature in blocking.items():
+        assert signature.parameters == awaited[name].parameters, name
+        # What is iterated has another type.
+        if name not in {"watch", "iter_sas", "iter_policies"}:
+            assert signature.return_annotation == awaited[name].return_annotation, name
 
 
 async def test_the_same_script_serves_both_engines() -> None:
@@ -79,6 +86,20 @@ def test_a_refusal_among_many_deletes_those_that_were_added() -> None:
     ]
 
 
+async def test_a_dump_is_streamed_from_a_script() -> None:
+    kernel = ScriptedKernel([("dump SAs", [INBOUND, OUTBOUND]), ("dump policies", list(POLICIES))])
+    engine = Engine(XfrmDialect(), kernel)
+    assert list(engine.iter_sas()) == [INBOUND, OUTBOUND]
+    assert [policy async for policy in AsyncEngine(XfrmDialect(), kernel).iter_policies()] == list(POLICIES)
+    assert kernel.is_finished
+    assert kernel.fileno() >= 0
+
+
+def test_a_stream_that_is_refused_says_so() -> None:
+    with pytest.raises(NotPermittedError, match="dump SAs"):
+        list(Engine(XfrmDialect(), ScriptedKernel([("dump SAs", Refusal(1))])).iter_sas())
+
+
 def test_a_probe_that_was_refused_as_expected_says_yes() -> None:
     engine = Engine(XfrmDialect(), ScriptedKernel([("migrate SA", Refusal(3)), ("migrate SA", Refusal(22))]))
     assert engine.supports(Feature.MIGRATE_STATE).available is True
@@ -114,7 +135,7 @@ async def test_closing_a_stream_wakes_who_waits_for_it() -> None:
     class Silence:
         fileno, close = ours.fileno, ours.close
 
-        def receive(self) -> list[Event]:
+        def receive(self) -> list[Event | EventsLostError]:
             return []
 
     stream = AsyncEventStream(Silence())
@@ -123,6 +144,29 @@ async def test_closing_a_stream_wakes_who_waits_for_it() -> None:
     await asyncio.sleep(0)
     stream.close()
     assert [type(error) for error in await asyncio.gather(*waiters, return_exceptions=True)] == [ClosedError] * 2
+    theirs.close()
+
+
+async def test_a_loss_is_raised_in_its_place_and_the_stream_goes_on() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.send(b"readable")
+
+    class Flood:
+        fileno, close = ours.fileno, ours.close
+
+        def receive(self) -> list[Event | EventsLostError]:
+            return [PolicyFlush(), EventsLostError("dump again")]
+
+    with EventStream(Flood()) as stream:
+        for _ in range(2):
+            assert stream.next() == PolicyFlush()
+            with pytest.raises(EventsLostError):
+                stream.next()
+        async_stream = AsyncEventStream(Flood())
+        assert await async_stream.next() == PolicyFlush()
+        with pytest.raises(EventsLostError):
+            await async_stream.next()
+        assert await async_stream.next() == PolicyFlush()
     theirs.close()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 import pytest
@@ -15,16 +16,20 @@ from pfkeyx.algorithms import (
     AES_CMAC,
     AES_CTR,
     AES_GCM,
+    DEFLATE,
     HMAC_SHA1,
     HMAC_SHA256,
     NULL,
     Algorithm,
     Kind,
 )
-from pfkeyx.errors import InvalidRequestError, MalformedReplyError, UnsupportedError
+from pfkeyx.errors import InvalidRequestError, MalformedReplyError, NotFoundError, UnsupportedError
+from pfkeyx.events import Acquire
 from pfkeyx.model import (
+    EVERY_SA,
     SA,
     Action,
+    AddressPair,
     Attribute,
     Authentication,
     Direction,
@@ -39,9 +44,11 @@ from pfkeyx.model import (
     Port,
     Prefix,
     Protocol,
+    SAFilter,
     SAFlag,
     SAId,
     SAState,
+    SecurityContext,
     Selector,
     Template,
     UdpEncap,
@@ -51,15 +58,21 @@ from pfkeyx.model import (
     prefix_address,
 )
 from pfkeyx.native import ffi, lib
-from pfkeyx.pfkey import PfkeyDialect, codec, messages
-from pfkeyx.pfkey.messages import (
+from pfkeyx.pfkey import PfkeyDialect, codec, parts
+from pfkeyx.pfkey.extensions import (
     AddressExtension,
+    FilterExtension,
+    KeyExtension,
+    KMAddressExtension,
     LifetimeExtension,
-    Message,
     PolicyExtension,
     SA2Extension,
     SAExtension,
+    SupportedAlgorithm,
+    SupportedExtension,
+    Unknown,
 )
+from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType, build, read
 
 PFKEY = PfkeyDialect()
 A, B = ip_address("192.0.2.1"), ip_address("192.0.2.2")
@@ -71,6 +84,7 @@ SA_ = SA(
     encryption=Encryption(AES_CBC, Key(bytes(range(16)))),
     authentication=Authentication(HMAC_SHA1, Key(bytes(range(20)))),
 )
+IPCOMP = SA(SAId(B, 5, Protocol.IPCOMP), A, compression=DEFLATE, replay_window=0)
 ANY4 = ip_network("0.0.0.0/0")
 SELECTOR = Selector(ip_network("10.1.0.0/16"), ip_network("10.2.0.0/16"))
 TEMPLATE = Template(source=A, destination=B, reqid=7)
@@ -83,12 +97,12 @@ def sent(request: Any) -> bytes:
 
 
 def sent_and_read(request: Any) -> Message:
-    return messages.read(sent(request))
+    return read(sent(request))
 
 
-def message(message_type: int, satype: int, extensions: dict[int, Any]) -> Message:
-    built = messages.build(message_type, satype, extensions)
-    return messages.read(bytes(ffi.buffer(built.data, built.size)))
+def message(message_type: MessageType, satype: int, extensions: dict[int, Any]) -> Message:
+    built = build(Message(message_type, SAType(satype), extensions=extensions))
+    return read(bytes(ffi.buffer(built.data, built.size)))
 
 
 # ---- values that PF_KEY can express ----
@@ -112,6 +126,7 @@ def limits() -> st.SearchStrategy[Limit]:
     return st.builds(Limit, number, st.none() | st.integers(1, 0xFFFFFFFF), number, number)
 
 
+contexts = st.builds(SecurityContext, st.binary(min_size=1, max_size=64), st.integers(0, 255), st.integers(0, 255))
 lifetimes = st.builds(Lifetime, limits(), limits())
 
 
@@ -140,7 +155,7 @@ def sas(draw: st.DrawFn) -> SA:
     # A prefix that begins at the SA's own source cannot be shown.
     proxied = draw(st.none() | prefixes(version).filter(lambda prefix: prefix_address(prefix) != source))
     selector = Selector(proxied, any_selector(version).destination) if proxied is not None else None
-    return SA(
+    sa = SA(
         SAId(draw(addresses(version)), draw(st.integers(1, 0xFFFFFFFF))),
         source,
         mode=draw(st.sampled_from((Mode.TRANSPORT, Mode.TUNNEL, Mode.BEET))),
@@ -152,7 +167,28 @@ def sas(draw: st.DrawFn) -> SA:
         lifetime=draw(lifetimes),
         replay_window=draw(st.integers(0, 32)),
         flags=SAFlag(draw(st.integers(0, 7))),
+        security_context=draw(st.none() | contexts),
     )
+    match draw(st.sampled_from((Protocol.ESP, Protocol.AH, Protocol.IPCOMP))):
+        case Protocol.AH:
+            key = draw(keys(mac))
+            return replace(
+                sa,
+                id=replace(sa.id, protocol=Protocol.AH),
+                encryption=None,
+                authentication=Authentication(mac, key, mac.pfkey_icv_bits),
+                encap=None,
+            )
+        case Protocol.IPCOMP:
+            return replace(
+                sa,
+                id=replace(sa.id, protocol=Protocol.IPCOMP, spi=draw(st.integers(1, 0xFFFF))),
+                encryption=None,
+                authentication=None,
+                compression=draw(st.sampled_from(expressible(Kind.COMPRESSION))),
+                encap=None,
+            )
+    return sa
 
 
 def templates(direction: Direction) -> st.SearchStrategy[Template]:
@@ -192,6 +228,7 @@ def policies(draw: st.DrawFn) -> Policy:
         action,
         priority=draw(u32),
         lifetime=draw(lifetimes),
+        security_context=draw(st.none() | contexts),
     )
 
 
@@ -207,14 +244,101 @@ def test_a_policy_is_read_as_it_was_written(policy: Policy) -> None:
     assert codec.decode_policy(sent_and_read(PFKEY.add_policy(policy))).as_written() == policy
 
 
-def test_an_ah_sa_is_read_as_it_was_written() -> None:
-    sa = SA(SAId(B6, 9, Protocol.AH), A6, authentication=SA_.authentication)
-    assert codec.decode_sa(sent_and_read(PFKEY.add_sa(sa))).as_written() == sa
+def test_an_ipcomp_sa_has_its_algorithm_where_ciphers_stand_and_no_key() -> None:
+    found = sent_and_read(PFKEY.add_sa(IPCOMP))
+    assert found.satype is SAType.X_IPCOMP
+    assert found.need(ExtensionType.SA, SAExtension).encrypt == lib.SADB_X_CALG_DEFLATE
+    assert not {ExtensionType.KEY_AUTH, ExtensionType.KEY_ENCRYPT} & found.extensions.keys()
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(A, 6), (A6, 4)])
+def test_an_sa_says_that_it_carries_the_other_ip_version(outer: IPAddress, inner: int) -> None:
+    sa = replace(SA_, id=replace(SA_.id, destination=outer), source=outer, selector=any_selector(inner))
+    proxy = sent_and_read(PFKEY.add_sa(sa)).need(ExtensionType.ADDRESS_PROXY, AddressExtension)
+    assert (proxy.address.version, proxy.prefix_length) == (inner, 0)
+
+
+def test_a_dump_of_some_says_which() -> None:
+    assert sent_and_read(PFKEY.dump_sas(EVERY_SA)).extensions == {}
+    some = SAFilter(Protocol.AH, source=ip_network("192.0.2.0/24"))
+    found = sent_and_read(PFKEY.dump_sas(some))
+    assert found.satype is SAType.AH
+    assert found.extensions == {
+        ExtensionType.X_FILTER: FilterExtension(AF_INET, ip_address("192.0.2.0"), 24, ip_address("0.0.0.0"), 0)
+    }
+    found = sent_and_read(PFKEY.dump_sas(SAFilter(destination=ip_network("2001:db8::/32"))))
+    assert found.extensions == {
+        ExtensionType.X_FILTER: FilterExtension(AF_INET6, ip_address("::"), 0, ip_address("2001:db8::"), 32)
+    }
+
+
+@pytest.mark.parametrize("ask", [PFKEY.dump_sas, PFKEY.flush_sas])
+def test_sas_of_a_protocol_that_pf_key_has_no_type_for_are_not_asked_for(ask: Callable[[Any], object]) -> None:
+    with pytest.raises(UnsupportedError, match="protocol 43"):
+        ask(Protocol(43) if ask == PFKEY.flush_sas else SAFilter(Protocol(43)))
+
+
+def test_a_policy_is_looked_up_by_its_index_or_found_by_its_selector() -> None:
+    by_index = sent_and_read(PFKEY.get_policy(17))
+    assert (by_index.type, by_index.need(ExtensionType.X_POLICY, PolicyExtension).id) == (MessageType.X_SPDGET, 17)
+    by_index = sent_and_read(PFKEY.delete_policy(17))
+    assert (by_index.type, by_index.need(ExtensionType.X_POLICY, PolicyExtension).id) == (MessageType.X_SPDDELETE2, 17)
+    found = PFKEY.get_policy(POLICY.id)
+    shown = [sent_and_read(PFKEY.add_policy(policy)) for policy in (replace(POLICY, direction=Direction.IN), POLICY)]
+    assert found.decode(shown) == POLICY
+    with pytest.raises(NotFoundError, match="get policy out"):
+        found.decode(shown[:1])
+    with pytest.raises(UnsupportedError, match="there are several"):
+        found.decode([*shown, shown[1]])
+
+
+def test_a_move_is_sent_as_pairs_with_the_key_managers_addresses() -> None:
+    new = replace(TEMPLATE, source=A6, destination=B6)
+    found = sent_and_read(PFKEY.migrate_policy(POLICY.id, [(TEMPLATE, new)], AddressPair(A, B)))
+    policy = found.need(ExtensionType.X_POLICY, PolicyExtension)
+    assert [parts.decode_template(request) for request in policy.requests] == [TEMPLATE, new]
+    assert (policy.type, policy.direction) == (lib.IPSEC_POLICY_IPSEC, lib.IPSEC_DIR_OUTBOUND)
+    assert found.need(ExtensionType.X_KMADDRESS, KMAddressExtension) == KMAddressExtension(A, B)
+
+
+@pytest.mark.parametrize(
+    ("moves", "reason"),
+    [
+        ([], "0 moves"),
+        ([(TEMPLATE, TEMPLATE)] * 7, "7 moves"),
+        ([(TEMPLATE, replace(TEMPLATE, reqid=8))], "leaves protocol, mode and reqid"),
+        ([(TEMPLATE, replace(TEMPLATE, protocol=Protocol.AH))], "leaves protocol, mode and reqid"),
+        ([(replace(TEMPLATE, source=None, destination=None), TEMPLATE)], "old and new addresses"),
+    ],
+)
+def test_a_move_that_the_kernel_would_not_take_is_refused(moves: list[tuple[Template, Template]], reason: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"migrate policy out .*{reason}"):
+        PFKEY.migrate_policy(POLICY.id, moves)
+
+
+def test_algorithms_that_the_kernel_lists_are_named_or_numbered() -> None:
+    lists: dict[int, Any] = {
+        ExtensionType.SUPPORTED_AUTH: SupportedExtension((SupportedAlgorithm(3, 0, 160, 160),)),
+        ExtensionType.SUPPORTED_ENCRYPT: SupportedExtension(
+            (SupportedAlgorithm(12, 8, 128, 256), SupportedAlgorithm(99, 8, 64, 64))
+        ),
+    }
+    supported = codec.decode_supported(message(MessageType.REGISTER, 0, lists))
+    assert [it.algorithm for it in supported.authentication] == [HMAC_SHA1]
+    assert [str(it.algorithm) for it in supported.encryption] == ["aes-cbc", "pfkey-99"]
+    assert (supported.encryption[0].minimum_bits, supported.encryption[0].maximum_bits) == (128, 256)
+    assert codec.decode_supported(message(MessageType.REGISTER, 0, {})).encryption == ()
+
+
+def test_an_acquire_is_not_answered_with_no_error() -> None:
+    acquire = Acquire(A, B, Protocol.ESP, policy_id=9, sequence=7)
+    with pytest.raises(InvalidRequestError, match=r"answer acquire .*errno of why not"):
+        PFKEY.answer_acquire(acquire, 0)
 
 
 def test_null_encryption_is_sent_with_an_empty_key() -> None:
     sa = replace(SA_, encryption=Encryption(NULL, Key(b"")))
-    assert sent_and_read(PFKEY.add_sa(sa)).extensions[lib.SADB_EXT_KEY_ENCRYPT] == Key(b"")
+    assert sent_and_read(PFKEY.add_sa(sa)).extensions[lib.SADB_EXT_KEY_ENCRYPT] == KeyExtension(Key(b""), 0)
 
 
 def test_lifetimes_travel_as_a_pair_or_not_at_all() -> None:
@@ -231,8 +355,8 @@ def test_directions_have_the_numbers_of_ipsec_h(direction: Direction, number: in
 
 
 def test_any_protocol_is_255_in_the_extension_that_linux_reads() -> None:
-    read = sent_and_read(PFKEY.add_policy(POLICY))
-    assert read.need(lib.SADB_EXT_ADDRESS_DST, AddressExtension).protocol == 255
+    found = sent_and_read(PFKEY.add_policy(POLICY))
+    assert found.need(lib.SADB_EXT_ADDRESS_DST, AddressExtension).protocol == 255
 
 
 @pytest.mark.parametrize(
@@ -271,7 +395,7 @@ HOSTS = {
 
 
 def shown_sa(fixed: SAExtension, extensions: dict[int, Any] | None = None, satype: int = 3) -> SA:
-    return codec.decode_sa(message(lib.SADB_GET, satype, {lib.SADB_EXT_SA: fixed} | HOSTS | (extensions or {})))
+    return codec.decode_sa(message(MessageType.GET, satype, {lib.SADB_EXT_SA: fixed} | HOSTS | (extensions or {})))
 
 
 def test_state_and_usage_are_read() -> None:
@@ -302,7 +426,7 @@ def test_a_proxy_that_only_the_other_ip_version_can_have_is_no_selector() -> Non
     start = proxy.index(ip_address("32.1.13.184").packed) - 12
     assert proxy[start + 5] == 32
     proxy[start + 5] = 64
-    assert codec.decode_sa(messages.read(bytes(proxy))).selector is None
+    assert codec.decode_sa(read(bytes(proxy))).selector is None
 
 
 def test_a_mature_sa_without_proxy_selects_its_own_source() -> None:
@@ -320,7 +444,7 @@ def test_a_combined_mode_sa_shows_neither_algorithm_nor_key() -> None:
 
 
 def test_an_algorithm_without_a_number_is_shown_by_its_key() -> None:
-    sa = shown_sa(SAExtension(5), {lib.SADB_EXT_KEY_AUTH: Key(bytes([7]) * 16)})
+    sa = shown_sa(SAExtension(5), {lib.SADB_EXT_KEY_AUTH: KeyExtension.of(Key(bytes([7]) * 16))})
     assert sa.authentication is not None
     assert (sa.authentication.algorithm.name, sa.authentication.key) == ("pfkey-0", Key(bytes([7]) * 16))
 
@@ -331,16 +455,16 @@ def test_ipcomp_has_no_cipher_of_the_same_number() -> None:
 
 def test_a_policy_of_a_single_socket_keeps_its_direction() -> None:
     policy = codec.decode_policy(
-        message(lib.SADB_X_SPDDUMP, 0, HOSTS | {lib.SADB_X_EXT_POLICY: PolicyExtension(2, 5, id=12)})
+        message(MessageType.X_SPDDUMP, 0, HOSTS | {lib.SADB_X_EXT_POLICY: PolicyExtension(2, 5, id=12)})
     )
     assert (policy.direction, policy.index) == (4, 12)
 
 
 def test_an_unknown_extension_is_kept_as_bytes() -> None:
     extension = bytes([2, 0, 77, 0]) + b"mysterious!!"
-    read = messages.read(sent(PFKEY.flush_sas()) + extension)
-    assert read.extensions == {77: extension}
-    assert "myst" not in repr(read)
+    found = read(sent(PFKEY.flush_sas(None)) + extension)
+    assert found.extensions == {77: Unknown(77, extension[4:])}
+    assert "myst" not in repr(found)
 
 
 def test_host_bits_of_a_prefix_are_kept() -> None:
@@ -361,7 +485,7 @@ def test_no_repr_shows_a_key() -> None:
 
 def test_a_message_shorter_than_its_base_header_is_malformed() -> None:
     with pytest.raises(MalformedReplyError, match="15 bytes are no PF_KEY message"):
-        messages.read(bytes(15))
+        read(bytes(15))
 
 
 def test_a_truncated_extension_is_malformed() -> None:
@@ -369,21 +493,21 @@ def test_a_truncated_extension_is_malformed() -> None:
     header = bytearray(whole[:-8])
     header[4] -= 1
     with pytest.raises(MalformedReplyError, match="goes beyond the end"):
-        messages.read(bytes(header))
+        read(bytes(header))
 
 
 def test_an_extension_that_is_too_short_is_malformed_and_named() -> None:
     short = bytes([1, 0, lib.SADB_EXT_SA, 0]) + bytes(4)
     with pytest.raises(MalformedReplyError, match="SADB_EXT_SA of 8 bytes"):
-        messages.read(sent(PFKEY.flush_sas()) + short)
+        read(sent(PFKEY.flush_sas(None)) + short)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_arrives_is_read_or_malformed(tail: bytes) -> None:
     try:
-        read = messages.read(sent(PFKEY.flush_sas()) + tail)
-        codec.decode_sa(read)
+        found = read(sent(PFKEY.flush_sas(None)) + tail)
+        codec.decode_sa(found)
     except MalformedReplyError:
         pass
 
@@ -393,7 +517,7 @@ def test_an_sa_without_what_every_sa_has_is_malformed(missing: int) -> None:
     extensions = {lib.SADB_EXT_SA: SAExtension(5)} | HOSTS
     del extensions[missing]
     with pytest.raises(MalformedReplyError, match="came without SADB_EXT"):
-        codec.decode_sa(message(lib.SADB_GET, 3, extensions))
+        codec.decode_sa(message(MessageType.GET, 3, extensions))
 
 
 @pytest.mark.parametrize(
@@ -418,7 +542,7 @@ def test_an_sa_of_unknown_state_mode_or_type_is_malformed(
     ("field", "sa"),
     [
         ("mark", replace(SA_, id=replace(SA_.id, mark=Mark(1)))),
-        ("protocol", replace(SA_, id=SAId(B, 5, Protocol.IPCOMP), encryption=None)),
+        ("compression", replace(IPCOMP, compression=Algorithm("brotli", Kind.COMPRESSION, "brotli", ()))),
         ("protocol", replace(SA_, id=SAId(B, 5, Protocol(43)), encryption=None)),
         (
             "encryption.algorithm",
@@ -429,7 +553,7 @@ def test_an_sa_of_unknown_state_mode_or_type_is_malformed(
             replace(SA_, encryption=Encryption(replace(AES_CTR, pfkey_number=None), Key(bytes([7]) * 20))),
         ),
         ("authentication.algorithm", replace(SA_, authentication=Authentication(AES_CMAC, Key(bytes([7]) * 16)))),
-        ("authentication.icv_bits", replace(SA_, authentication=Authentication(HMAC_SHA256, Key(bytes([7]) * 32)))),
+        ("authentication.algorithm", replace(SA_, authentication=Authentication(HMAC_SHA256, Key(bytes([7]) * 32)))),
         (
             "authentication.icv_bits",
             replace(SA_, authentication=Authentication(HMAC_SHA1, Key(bytes([7]) * 20), 160)),
@@ -442,7 +566,8 @@ def test_an_sa_of_unknown_state_mode_or_type_is_malformed(
         ("mode", replace(SA_, mode=Mode(2))),
         ("lifetime", replace(SA_, lifetime=Lifetime(hard=Limit(packets=1 << 32)))),
         ("selector", replace(SA_, selector=SELECTOR)),
-        ("selector", replace(SA_, selector=any_selector(6))),
+        ("selector", replace(SA_, selector=Selector(ip_network("2001:db8::/32"), ip_network("::/0")))),
+        ("selector", replace(SA_, selector=replace(any_selector(6), protocol=6))),
         ("selector", replace(SA_, selector=Selector(ANY4, ANY4, protocol=6))),
         ("selector", replace(SA_, selector=Selector(make_prefix(A, 24), ANY4))),
     ],
@@ -533,7 +658,7 @@ def test_an_sa_with_a_mark_can_be_neither_read_nor_deleted() -> None:
 
 def test_no_spi_is_asked_for_in_a_mode_without_a_number() -> None:
     with pytest.raises(UnsupportedError, match="mode"):
-        PFKEY.get_spi(A, B, Protocol.ESP, Mode(2), 0, 0x100, 0x200)
+        PFKEY.get_spi(A, B, Protocol.ESP, Mode(2), 0, 0x100, 0x200, 0)
 
 
 def test_a_number_beyond_its_field_is_an_invalid_request() -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -14,19 +15,26 @@ from pfkeyx.algorithms import AES_CBC
 from pfkeyx.errors import (
     AlreadyExistsError,
     ClosedError,
+    InvalidRequestError,
     KernelError,
     MalformedReplyError,
     NotFoundError,
     UnsupportedError,
 )
+from pfkeyx.events import Acquire
 from pfkeyx.features import Feature
-from pfkeyx.model import SA, Encryption, Key, SAId
+from pfkeyx.model import EVERY_SA, SA, AddressPair, Direction, Encryption, Key, Mode, Protocol, SAId
 from pfkeyx.native import ffi, lib
 from pfkeyx.operation import Batch, Exchange, Request, ask, run
-from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport, codec, messages
-from pfkeyx.pfkey.messages import Message
+from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport, codec
+from pfkeyx.pfkey.extensions import KeyExtension
+from pfkeyx.pfkey.message import Message, MessageType, SAType, build, read
+from tests.unit.samples import LOCAL, NEW_LOCAL, REMOTE, TUNNEL
 
 PFKEY = PfkeyDialect()
+POLICY = TUNNEL.policies()[0]
+MOVES = [(POLICY.templates[0], replace(POLICY.templates[0], source=NEW_LOCAL))]
+KM = AddressPair(LOCAL, REMOTE)
 SA_ = SA(
     SAId(ip_address("192.0.2.2"), 0x1000),
     ip_address("192.0.2.1"),
@@ -41,7 +49,7 @@ class Peer:
         self._socket = sock
 
     def receive(self) -> Message:
-        return messages.read(self._socket.recv(1 << 16))
+        return read(self._socket.recv(1 << 16))
 
     def receive_all(self) -> list[Message]:
         received = []
@@ -57,14 +65,11 @@ class Peer:
 
     def entry(self, request: Message, seq: int, sa: SA, code: int = 0) -> None:
         """Answer with an SA."""
-        self.send(replace(request, errno=code, seq=seq, satype=3), codec.sa_extensions(sa))
+        self.send(replace(request, errno=code, seq=seq, satype=SAType.ESP), codec.sa_extensions(sa))
 
     def send(self, header: Message, extensions: dict[int, Any] | None = None) -> None:
-        outgoing = messages.build(header.type, header.satype, extensions)
-        outgoing.stamp(header.seq, header.pid)
-        data = bytearray(ffi.buffer(outgoing.data, outgoing.size))
-        data[2] = header.errno
-        self._socket.send(data)
+        outgoing = build(replace(header, extensions=extensions or {}))
+        self._socket.send(ffi.buffer(outgoing.data, outgoing.size))
 
     def send_bytes(self, data: bytes) -> None:
         self._socket.send(data)
@@ -101,7 +106,7 @@ Ends = tuple[PfkeyTransport, Peer]
 
 def test_requests_are_numbered_privately(ends: Ends) -> None:
     transport, peer = ends
-    begin(transport, PFKEY.flush_sas(), PFKEY.flush_policies())
+    begin(transport, PFKEY.flush_sas(None), PFKEY.flush_policies())
     first, second = peer.receive_all()
     assert second.seq == first.seq + 1
     # The kernel numbers acquires and the entries of dumps from 1.
@@ -133,7 +138,7 @@ def test_what_others_caused_is_passed_over(ends: Ends) -> None:
     request = peer.receive()
     peer.answer(request, errno.EEXIST, pid=request.pid + 1)
     peer.answer(request, errno.EEXIST, seq=request.seq + 1)
-    peer.answer(request, errno.EEXIST, type=lib.SADB_DELETE)
+    peer.answer(request, errno.EEXIST, type=MessageType.DELETE)
     next(exchange)
     peer.answer(request)
     assert finish(exchange) == [None]
@@ -143,7 +148,7 @@ def test_a_broadcast_of_others_need_not_make_sense(ends: Ends) -> None:
     transport, peer = ends
     exchange = begin(transport, PFKEY.get_sa(SA_.id))
     request = peer.receive()
-    stranger = messages.build(lib.SADB_ADD)
+    stranger = build(Message(MessageType.ADD))
     peer.send_bytes(bytes(ffi.buffer(stranger.data, stranger.size)) + bytes(8))
     peer.entry(request, request.seq, SA_)
     (sa,) = finish(exchange)
@@ -152,11 +157,11 @@ def test_a_broadcast_of_others_need_not_make_sense(ends: Ends) -> None:
 
 def test_the_second_answer_to_a_flush_does_not_answer_the_next_request(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.flush_sas())
+    exchange = begin(transport, PFKEY.flush_sas(None))
     first = peer.receive()
     peer.answer(first)
     assert finish(exchange) == [None]
-    exchange = begin(transport, PFKEY.flush_sas())
+    exchange = begin(transport, PFKEY.flush_sas(None))
     second = peer.receive()
     peer.answer(first)
     next(exchange)
@@ -167,11 +172,11 @@ def test_the_second_answer_to_a_flush_does_not_answer_the_next_request(ends: End
 
 def test_the_rest_of_an_abandoned_dump_is_not_taken_for_the_next(ends: Ends) -> None:
     transport, peer = ends
-    begin(transport, PFKEY.dump_sas()).close()
+    begin(transport, PFKEY.dump_sas(EVERY_SA)).close()
     abandoned = peer.receive()
     peer.entry(abandoned, 1, SA_)
     peer.entry(abandoned, 0, SA_)
-    exchange = begin(transport, PFKEY.dump_sas())
+    exchange = begin(transport, PFKEY.dump_sas(EVERY_SA))
     peer.answer(peer.receive(), errno.ENOENT)
     assert finish(exchange) == [[]]
 
@@ -187,14 +192,14 @@ def test_a_refusal_names_operation_and_object(ends: Ends) -> None:
 
 def test_a_lack_of_rights_says_what_it_takes(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.flush_sas())
+    exchange = begin(transport, PFKEY.flush_sas(None))
     peer.answer(peer.receive(), errno.EPERM)
     assert "CAP_NET_ADMIN" in str(finish(exchange)[0])
 
 
 def test_a_dump_ends_with_the_entry_that_is_numbered_0(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.dump_sas())
+    exchange = begin(transport, PFKEY.dump_sas(EVERY_SA))
     request = peer.receive()
     for seq in (1, 2):
         peer.entry(request, seq, SA_)
@@ -206,7 +211,7 @@ def test_a_dump_ends_with_the_entry_that_is_numbered_0(ends: Ends) -> None:
 
 def test_a_dump_of_nothing_is_an_empty_list(ends: Ends) -> None:
     transport, peer = ends
-    for request in (PFKEY.dump_sas(), PFKEY.dump_policies()):
+    for request in (PFKEY.dump_sas(EVERY_SA), PFKEY.dump_policies()):
         exchange = begin(transport, request)
         peer.answer(peer.receive(), errno.ENOENT)
         assert finish(exchange) == [[]]
@@ -214,7 +219,7 @@ def test_a_dump_of_nothing_is_an_empty_list(ends: Ends) -> None:
 
 def test_a_dump_while_another_runs_is_refused(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.dump_sas())
+    exchange = begin(transport, PFKEY.dump_sas(EVERY_SA))
     peer.answer(peer.receive(), errno.EBUSY)
     (refusal,) = finish(exchange)
     assert refusal.errno == errno.EBUSY
@@ -222,7 +227,7 @@ def test_a_dump_while_another_runs_is_refused(ends: Ends) -> None:
 
 def test_a_dump_that_broke_off_is_an_error(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.dump_sas())
+    exchange = begin(transport, PFKEY.dump_sas(EVERY_SA))
     request = peer.receive()
     peer.entry(request, 1, SA_)
     peer.entry(request, 0, SA_, code=256 - errno.EINVAL)
@@ -231,24 +236,184 @@ def test_a_dump_that_broke_off_is_an_error(ends: Ends) -> None:
     assert refusal.errno == errno.EINVAL
 
 
-def test_a_dump_with_a_gap_is_an_error(ends: Ends) -> None:
+def test_a_dump_with_a_gap_is_asked_for_again(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.dump_sas())
+    exchange = begin(transport, PFKEY.dump_sas(EVERY_SA))
     request = peer.receive()
     peer.entry(request, 1, SA_)
     peer.entry(request, 3, SA_)
+    peer.entry(request, 0, SA_)
+    next(exchange)
+    again = peer.receive()
+    assert again.seq != request.seq
+    peer.entry(again, 1, SA_)
+    peer.entry(again, 0, SA_)
+    (sas,) = finish(exchange)
+    assert [sa.as_written() for sa in sas] == [SA_] * 2
+
+
+def test_a_dump_that_has_gaps_each_time_is_an_error(ends: Ends) -> None:
+    transport, peer = ends
+    exchange = begin(transport, PFKEY.dump_sas(EVERY_SA))
+    for _ in range(2):
+        peer.entry(peer.receive(), 2, SA_)
+        next(exchange)
+    peer.entry(peer.receive(), 2, SA_)
     (refusal,) = finish(exchange)
     assert refusal.errno == errno.ENOBUFS
+    assert peer.receive_all() == []
+
+
+@pytest.mark.parametrize("request_", [PFKEY.get_sa(SA_.id), PFKEY.get_policy(9)], ids=["SA", "policy"])
+def test_what_only_reads_is_asked_for_again_when_no_answer_came(ends: Ends, request_: Request[Any]) -> None:
+    transport, peer = ends
+    exchange = begin(transport, request_)
+    lost = peer.receive()
+    before = exchange.throw(TimeoutError())
+    again = peer.receive()
+    assert again.seq != lost.seq
+    # Whoever drives the exchange sees that it has come further, and waits anew.
+    assert exchange.throw(TimeoutError()) != before
+    peer.answer(peer.receive(), errno.ESRCH)
+    assert isinstance(finish(exchange)[0], KernelError)
+
+
+def test_what_changes_something_is_never_asked_for_twice(ends: Ends) -> None:
+    transport, peer = ends
+    exchange = begin(transport, PFKEY.get_sa(SA_.id), PFKEY.delete_sa(SA_.id))
+    get, _ = peer.receive_all()
+    exchange.throw(TimeoutError())
+    (again,) = peer.receive_all()
+    assert again.type == get.type
+    peer.entry(again, again.seq, SA_)
+    sa, deleted = finish(exchange)
+    assert sa.as_written() == SA_
+    assert deleted.errno == errno.ETIMEDOUT
+
+
+def test_a_move_is_answered_by_a_broadcast_without_numbers(ends: Ends) -> None:
+    transport, peer = ends
+    exchange = begin(transport, PFKEY.migrate_policy(POLICY.id, MOVES, KM))
+    request = peer.receive()
+    other = PFKEY.migrate_policy(replace(POLICY.id, direction=Direction.IN), MOVES)
+    peer.send_bytes(bytes(ffi.buffer(other.wire.message.data, other.wire.message.size)))
+    peer.send(Message(MessageType.X_MIGRATE))
+    next(exchange)
+    peer.send(replace(request, seq=0, pid=0), dict(request.extensions))
+    assert finish(exchange) == [None]
+
+
+def test_a_move_that_is_refused_is_answered_by_its_numbers(ends: Ends) -> None:
+    transport, peer = ends
+    exchange = begin(transport, PFKEY.migrate_policy(POLICY.id, MOVES))
+    peer.answer(peer.receive(), errno.ENOENT)
+    (refusal,) = finish(exchange)
+    assert isinstance(refusal, NotFoundError)
+
+
+def test_an_acquire_is_answered_under_its_own_number_and_nothing_is_waited_for(ends: Ends) -> None:
+    transport, peer = ends
+    acquire = Acquire(SA_.source, SA_.destination, SA_.id.protocol, policy_id=9, sequence=77)
+    exchange = transport.exchange(Batch((PFKEY.answer_acquire(acquire, errno.ETIMEDOUT),)))
+    assert finish(exchange) == [None]
+    answer = peer.receive()
+    assert (answer.type, answer.seq, answer.errno) == (lib.SADB_ACQUIRE, 77, errno.ETIMEDOUT)
+    assert answer.extensions == {}
+
+
+def test_an_spi_is_asked_for_under_the_number_of_its_acquire(ends: Ends) -> None:
+    transport, peer = ends
+    request = PFKEY.get_spi(SA_.source, SA_.destination, Protocol.ESP, Mode.TUNNEL, 7, 0x100, None, 77)
+    exchange = begin(transport, request)
+    asked = peer.receive()
+    assert asked.seq == 77
+    peer.entry(asked, 77, SA_)
+    assert finish(exchange) == [SA_.id.spi]
+
+
+def test_only_what_was_asked_for_here_is_known_as_own(ends: Ends) -> None:
+    transport, peer = ends
+    exchange = begin(transport, PFKEY.flush_sas(None), PFKEY.flush_policies())
+    first, second = peer.receive_all()
+    for request in (first, second):
+        peer.answer(request)
+        assert transport.has_sent(request.pid, request.seq)
+    finish(exchange)
+    assert not transport.has_sent(first.pid, second.seq + 1)
+    assert not transport.has_sent(first.pid, first.seq - 1)
+    assert not transport.has_sent(first.pid + 1, first.seq)
+    assert not transport.has_sent(first.pid, first.seq & 0x7FFFFFFF)
+
+
+def test_entries_of_a_stream_are_handed_out_as_they_come(ends: Ends) -> None:
+    transport, peer = ends
+    stream = transport.stream(PFKEY.dump_sas(EVERY_SA))
+    assert next(stream) == []
+    request = peer.receive()
+    peer.entry(request, 1, SA_)
+    assert [sa.as_written() for sa in next(stream)] == [SA_]
+    assert next(stream) == []
+    peer.entry(request, 0, SA_)
+    assert [sa.as_written() for sa in next(stream)] == [SA_]
+    assert list(stream) == []
+
+
+def test_a_stream_hands_its_entries_out_in_chunks(ends: Ends) -> None:
+    transport, peer = ends
+    stream = transport.stream(PFKEY.dump_sas(EVERY_SA))
+    next(stream)
+    request = peer.receive()
+    for seq in (*range(1, 100), 0):
+        peer.entry(request, seq, SA_)
+    assert [len(chunk) for chunk in stream] == [64, 36]
+
+
+def test_a_stream_that_lost_an_entry_says_so_after_those_that_came(ends: Ends) -> None:
+    transport, peer = ends
+    stream = transport.stream(PFKEY.dump_sas(EVERY_SA))
+    next(stream)
+    request = peer.receive()
+    peer.entry(request, 1, SA_)
+    assert len(next(stream)) == 1
+    peer.entry(request, 3, SA_)
+    with pytest.raises(KernelError, match="lost") as caught:
+        next(stream)
+    assert caught.value.errno == errno.ENOBUFS
+
+
+def test_a_stream_that_stops_is_a_timeout(ends: Ends) -> None:
+    transport, _ = ends
+    stream = transport.stream(PFKEY.dump_sas(EVERY_SA))
+    next(stream)
+    with pytest.raises(KernelError) as caught:
+        stream.throw(TimeoutError())
+    assert caught.value.errno == errno.ETIMEDOUT
+
+
+@pytest.mark.parametrize("message_type", list(MessageType))
+def test_any_message_can_be_sent_as_it_is(ends: Ends, message_type: MessageType) -> None:
+    transport, peer = ends
+    exchange = transport.exchange(Batch((PFKEY.message(Message(message_type, SAType.UNSPEC)),)))
+    with suppress(StopIteration):
+        next(exchange)
+    (sent,) = peer.receive_all()
+    assert sent.type == message_type
+
+
+def test_a_socket_that_answers_are_read_from_cannot_be_promiscuous() -> None:
+    with pytest.raises(InvalidRequestError, match="PfkeySocket"):
+        PFKEY.message(Message(MessageType.X_PROMISC, SAType(1)))
+    assert PFKEY.message(Message(MessageType.X_PROMISC))
 
 
 def test_a_dump_travels_alone(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.flush_sas(), PFKEY.dump_sas(), PFKEY.flush_sas())
+    exchange = begin(transport, PFKEY.flush_sas(None), PFKEY.dump_sas(EVERY_SA), PFKEY.flush_sas(None))
     (flush,) = peer.receive_all()
     peer.answer(flush)
     next(exchange)
     (dump,) = peer.receive_all()
-    assert dump.type == lib.SADB_DUMP
+    assert dump.type == MessageType.DUMP
     peer.answer(dump, errno.ENOENT)
     next(exchange)
     (flush,) = peer.receive_all()
@@ -258,8 +423,8 @@ def test_a_dump_travels_alone(ends: Ends) -> None:
 
 def test_one_dump_is_over_before_the_next_begins(ends: Ends) -> None:
     transport, peer = ends
-    begin(transport, PFKEY.dump_sas(), PFKEY.dump_policies())
-    assert [request.type for request in peer.receive_all()] == [lib.SADB_DUMP]
+    begin(transport, PFKEY.dump_sas(EVERY_SA), PFKEY.dump_policies())
+    assert [request.type for request in peer.receive_all()] == [MessageType.DUMP]
 
 
 def test_requests_are_pipelined_but_not_without_bounds(ends: Ends) -> None:
@@ -296,9 +461,9 @@ def test_a_request_that_cannot_be_sent_is_refused_and_the_others_are_not(ends: E
     ours = socket.socket(fileno=os.dup(transport.fileno()))
     with ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    big = PFKEY.flush_sas()
-    object.__setattr__(big, "wire", replace(big.wire, message=messages.build(lib.SADB_ADD, 3, _long_key())))
-    exchange = begin(transport, big, PFKEY.flush_sas())
+    big = PFKEY.flush_sas(None)
+    object.__setattr__(big, "wire", replace(big.wire, message=build(_long_message())))
+    exchange = begin(transport, big, PFKEY.flush_sas(None))
     peer.answer(peer.receive())
     refusal, flushed = finish(exchange)
     assert (refusal.errno, flushed) == (errno.EMSGSIZE, None)
@@ -306,7 +471,7 @@ def test_a_request_that_cannot_be_sent_is_refused_and_the_others_are_not(ends: E
 
 def test_a_socket_that_broke_refuses_what_was_asked(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.flush_sas())
+    exchange = begin(transport, PFKEY.flush_sas(None))
     peer.close()
     assert isinstance(finish(exchange)[0], KernelError)
 
@@ -323,7 +488,7 @@ def test_a_truncated_reply_is_malformed(ends: Ends) -> None:
 def test_one_datagram_for_several_messages_is_refused(ends: Ends) -> None:
     transport, peer = ends
     with pytest.raises(UnsupportedError, match="one_datagram"):
-        next(transport.exchange(Batch((PFKEY.flush_sas(),), one_datagram=True)))
+        next(transport.exchange(Batch((PFKEY.flush_sas(None),), one_datagram=True)))
     assert peer.receive_all() == []
 
 
@@ -333,7 +498,7 @@ def test_a_closed_transport_says_so(ends: Ends) -> None:
     transport.close()
     assert transport.fileno() == -1
     with pytest.raises(ClosedError):
-        run(ask(PFKEY.flush_sas()), transport)
+        run(ask(PFKEY.flush_sas(None)), transport)
 
 
 def test_a_namespace_that_is_not_there_is_named() -> None:
@@ -350,19 +515,41 @@ def test_the_migrate_probe_reads_the_refusal(ends: Ends, code: int, available: b
     exchange = transport.exchange(next(probe))
     next(exchange)
     request = peer.receive()
-    assert (request.type, request.extensions) == (lib.SADB_X_MIGRATE, {})
+    assert (request.type, request.extensions) == (MessageType.X_MIGRATE, {})
     peer.answer(request, code)
     with pytest.raises(StopIteration) as stop:
         probe.throw(finish(exchange)[0])
     assert stop.value.value.available is available
 
 
-@pytest.mark.parametrize("feature", set(Feature) - {Feature.MIGRATE})
+SPOKEN = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER}
+REFUSED = {feature for feature in Feature if feature.value.startswith("sadb_")}
+
+
+@pytest.mark.parametrize("feature", sorted(set(Feature) - REFUSED - {Feature.MIGRATE}, key=str))
 def test_other_features_are_known_without_a_probe(feature: Feature) -> None:
     with pytest.raises(StopIteration) as stop:
         next(PFKEY.supports(feature))
-    assert stop.value.value.available is (feature is Feature.PFKEY)
+    assert stop.value.value.available is (feature in SPOKEN)
 
 
-def _long_key() -> dict[int, Any]:
-    return {lib.SADB_EXT_KEY_AUTH: Key(bytes([7]) * 8000)}
+@pytest.mark.parametrize("feature", sorted(REFUSED, key=str))
+@pytest.mark.parametrize(("code", "available"), [(errno.EOPNOTSUPP, False), (errno.EINVAL, True), (errno.ENOMEM, None)])
+def test_a_message_that_linux_refuses_is_probed_by_its_name(
+    ends: Ends, feature: Feature, code: int, available: bool | None
+) -> None:
+    transport, peer = ends
+    probe = PFKEY.supports(feature)
+    exchange = transport.exchange(next(probe))
+    next(exchange)
+    request = peer.receive()
+    assert (str(request.type), request.extensions) == (feature.name, {})
+    peer.answer(request, code)
+    with pytest.raises(StopIteration) as stop:
+        probe.throw(finish(exchange)[0])
+    assert stop.value.value.available is available
+    assert feature.name in stop.value.value.reason
+
+
+def _long_message() -> Message:
+    return Message(MessageType.ADD, SAType.ESP, extensions={lib.SADB_EXT_KEY_AUTH: KeyExtension.of(Key(bytes(8000)))})

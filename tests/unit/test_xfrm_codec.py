@@ -13,6 +13,7 @@ from pfkeyx import (
     AES_CBC,
     AES_GCM,
     CHACHA20_POLY1305,
+    DEFLATE,
     HMAC_SHA256,
     HMAC_SHA512,
     NULL,
@@ -26,6 +27,7 @@ from pfkeyx import (
     Key,
     Lifetime,
     Limit,
+    MalformedReplyError,
     Mark,
     Mode,
     Policy,
@@ -33,14 +35,16 @@ from pfkeyx import (
     Protocol,
     SAFlag,
     SAId,
+    SecurityContext,
     Selector,
     Template,
     UdpEncap,
 )
+from pfkeyx.algorithms import HMAC_SHA256_96, Kind, by_xfrm_name
 from pfkeyx.model import any_selector
-from pfkeyx.xfrm import codec
+from pfkeyx.xfrm import XfrmDialect, codec, layout, parts
 from pfkeyx.xfrm import messages as wire
-from tests.unit.samples import OUTBOUND, POLICIES
+from tests.unit.samples import CBC, GCM, OUTBOUND, POLICIES, SHA256, SHA256_96
 
 versions: st.SearchStrategy[Literal[4, 6]] = st.sampled_from((4, 6))
 numbers_32 = st.integers(1, 0xFFFFFFFF)
@@ -54,7 +58,7 @@ encryptions = st.sampled_from(
         (Encryption(CHACHA20_POLY1305, Key(bytes(36))), None),
         (Encryption(AES_CBC, Key(bytes(32))), Authentication(HMAC_SHA256, Key(bytes(32)))),
         (Encryption(AES_CBC, Key(bytes(16))), Authentication(HMAC_SHA512, Key(bytes(64)))),
-        (Encryption(NULL, Key(b"")), Authentication(HMAC_SHA256, Key(bytes(32)), 96)),
+        (Encryption(NULL, Key(b"")), Authentication(HMAC_SHA256_96, Key(bytes(32)))),
     ]
 )
 
@@ -139,7 +143,7 @@ def decoded(message_class: type[Any], data: bytes) -> Any:
 
 
 def through_the_wire(sa: SA) -> SA:
-    data = codec.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(sa), codec.sa_attributes(sa), sa.other)
+    data = parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(sa), codec.sa_attributes(sa), sa.other)
     return codec.decode_sa(decoded(wire.usersa_msg, bytes(data)))
 
 
@@ -150,7 +154,7 @@ def test_an_sa_comes_back_as_it_was_written(sa: SA) -> None:
 
 @given(policies())
 def test_a_policy_comes_back_as_it_was_written(policy: Policy) -> None:
-    data = codec.encode(
+    data = parts.encode(
         wire.userpolicy_msg,
         wire.XFRM_MSG_NEWPOLICY,
         0,
@@ -163,18 +167,18 @@ def test_a_policy_comes_back_as_it_was_written(policy: Policy) -> None:
 
 def test_a_selector_keeps_host_bits_that_a_network_cannot_hold() -> None:
     selector = Selector(ip_interface("10.1.2.3/16"), ip_network("10.2.0.0/16"))
-    assert codec.decode_selector(_complete(codec.selector_fields(selector))) == selector
+    assert parts.decode_selector(_complete(parts.selector_fields(selector))) == selector
 
 
 def test_the_family_comes_from_the_message_and_not_from_zeros() -> None:
-    assert codec.decode_address(ip_address("2001:db8::").packed, 10) == ip_address("2001:db8::")
-    assert codec.decode_address(bytes(16), 10) == ip_address("::")
+    assert parts.decode_address(ip_address("2001:db8::").packed, 10) == ip_address("2001:db8::")
+    assert parts.decode_address(bytes(16), 10) == ip_address("::")
 
 
 def test_the_empty_masks_of_a_policy_made_over_pf_key_allow_every_algorithm() -> None:
     (template,) = POLICIES[0].templates
     policy = replace(POLICIES[0], templates=(replace(template, algorithm_masks=(0, 0, 0)),))
-    data = codec.encode(
+    data = parts.encode(
         wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, codec.policy_fields(policy), codec.policy_attributes(policy)
     )
     assert codec.decode_policy(decoded(wire.userpolicy_msg, bytes(data))).templates == POLICIES[0].templates
@@ -204,7 +208,49 @@ def test_an_encapsulation_other_than_in_udp_is_kept_as_it_came() -> None:
 
 def test_a_number_that_no_field_holds_is_an_invalid_request() -> None:
     with pytest.raises(InvalidRequestError, match="does not fit"):
-        codec.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(replace(OUTBOUND, reqid=1 << 32)))
+        parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(replace(OUTBOUND, reqid=1 << 32)))
+
+
+def test_a_truncation_without_a_row_is_read_and_can_be_written_back() -> None:
+    sha1 = by_xfrm_name("hmac(sha1)", Kind.AUTHENTICATION, 80)
+    gcm = by_xfrm_name("rfc4106(gcm(aes))", Kind.AEAD, 112)
+    for encryption, authentication in (
+        (CBC, Authentication(sha1, Key(bytes(range(20))), 80)),
+        (Encryption(gcm, GCM.key, 112), None),
+    ):
+        sa = replace(OUTBOUND.as_written(), encryption=encryption, authentication=authentication)
+        read = through_the_wire(sa).as_written()
+        assert read == sa
+        XfrmDialect().update_sa(read)
+
+
+def test_sha_256_is_told_apart_by_its_truncation() -> None:
+    for integrity in (SHA256, SHA256_96):
+        sa = replace(OUTBOUND.as_written(), encryption=CBC, authentication=integrity)
+        assert through_the_wire(sa).as_written() == sa
+
+
+def test_a_compressing_sa_comes_back_as_it_was_written() -> None:
+    sa = replace(OUTBOUND.as_written(), encryption=None, compression=DEFLATE)
+    sa = replace(sa, id=replace(sa.id, spi=0x1234, protocol=Protocol.IPCOMP))
+    assert through_the_wire(sa).as_written() == sa
+
+
+def test_a_security_context_comes_back_as_it_was_written() -> None:
+    label = SecurityContext(b"system_u:object_r:ipsec_spd_t:s0\0", algorithm=2, doi=3)
+    sa = replace(OUTBOUND.as_written(), security_context=label)
+    assert through_the_wire(sa).as_written() == sa
+    policy = replace(POLICIES[0], security_context=label)
+    attributes = codec.policy_attributes(policy)
+    data = parts.encode(wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, codec.policy_fields(policy), attributes)
+    assert codec.decode_policy(decoded(wire.userpolicy_msg, bytes(data))).as_written() == policy
+
+
+def test_a_security_context_that_claims_more_than_came_is_malformed() -> None:
+    label = Attribute(8, struct.pack("=HHBBH", 100, 8, 1, 1, 92) + b"short")
+    data = parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(OUTBOUND), [], (label,))
+    with pytest.raises(MalformedReplyError):
+        parts.decoding(codec.decode_sa, decoded(wire.usersa_msg, bytes(data)))
 
 
 def test_a_mode_without_a_name_is_kept() -> None:
@@ -213,5 +259,5 @@ def test_a_mode_without_a_name_is_kept() -> None:
 
 def _complete(fields: dict[str, Any]) -> dict[str, Any]:
     data = bytearray()
-    wire.xfrm_selector.encode_into(data, 0, fields)
-    return wire.xfrm_selector.decode_from(bytes(data), 0)[0]
+    layout.xfrm_selector.encode_into(data, 0, fields)
+    return layout.xfrm_selector.decode_from(bytes(data), 0)[0]

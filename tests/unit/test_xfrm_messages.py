@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pfkeyx.xfrm import layout
 from pfkeyx.xfrm import messages as wire
 
 HEADER = Path("/usr/include/linux/xfrm.h")
-STRUCTS = sorted(
-    name
-    for name, kind in vars(wire).items()
-    if isinstance(kind, type) and name.startswith("xfrm_") and name != "xfrm_message"
-)
+STRUCTS = sorted(name for name, kind in vars(layout).items() if isinstance(kind, type) and name.startswith("xfrm_"))
 #: Structs that this build host's header has; older ones lack the newest messages.
 KNOWN = [name for name in STRUCTS if re.search(rf"struct {name} {{", HEADER.read_text())]
 NUMBERS = sorted(
@@ -23,12 +20,12 @@ NUMBERS = sorted(
 )
 
 
-def layout(struct: type[wire.cstruct]) -> dict[str, int]:
+def offsets_of(struct: type[layout.cstruct]) -> dict[str, int]:
     offsets, offset = {}, 0
     for name, fmt in struct.fields:
         if not name.startswith("_"):
             offsets[name] = offset
-        offset += wire.size_of(fmt)
+        offset += layout.size_of(fmt)
     return offsets | {"": offset}
 
 
@@ -37,7 +34,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     """Ask the compiler for each struct's size ("name"), each field's offset ("name.field"), and each number."""
     lines = [f'P("{name}", sizeof(struct {name}));' for name in KNOWN]
     for name in KNOWN:
-        fields = [field for field in layout(getattr(wire, name)) if field]
+        fields = [field for field in offsets_of(getattr(layout, name)) if field]
         lines += [f'P("{name}.{field}", offsetof(struct {name}, {field}));' for field in fields]
     lines += [f'P("{name}", {name});' for name in NUMBERS]
     folder = tmp_path_factory.mktemp("probe")
@@ -53,7 +50,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_struct_is_laid_out_as_the_compiler_does_it(name: str, compiled: dict[str, int]) -> None:
-    declared = layout(getattr(wire, name))
+    declared = offsets_of(getattr(layout, name))
     assert declared.pop("") == compiled[name]
     assert declared == {field: compiled[f"{name}.{field}"] for field in declared}
 
@@ -66,7 +63,7 @@ def test_every_number_is_the_headers(compiled: dict[str, int]) -> None:
 
 def test_migrate_state_is_laid_out_as_in_linux_7_3() -> None:
     # Compiled from the 7.3 header: older build hosts do not have this struct.
-    assert layout(wire.xfrm_user_migrate_state) == {
+    assert offsets_of(layout.xfrm_user_migrate_state) == {
         "id": 0,
         "new_daddr": 24,
         "new_saddr": 40,

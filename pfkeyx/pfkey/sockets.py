@@ -1,0 +1,121 @@
+"""PF_KEY sockets: whole messages out, whole messages in. Which answers which is not decided here."""
+
+import errno
+import select
+import socket
+from types import TracebackType
+from typing import Self
+
+from pfkeyx.errors import ClosedError, KernelError, UnsupportedError
+from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
+from pfkeyx.pfkey.message import Message, Outgoing, build, read
+
+_PAGE = 4096
+
+
+class PfkeySocket:
+    """A PF_KEY socket for those who speak the protocol themselves: it sends and receives any message.
+
+    It hears what every PF_KEY socket of the namespace hears: the answers to its own messages, and all changes that
+    anyone makes, with their keys; once it has sent SADB_REGISTER also acquires, expiries and NAT mappings, and after
+    SADB_X_PROMISC everything. Matching answers to requests is left to you: `Engine.exchange` does it.
+    `netns` is a name under /run/netns or a path, None the caller's; `receive_buffer` is in octets.
+    Synchronization: one thread.
+
+    Raises `UnsupportedError` when the kernel has no PF_KEY, `NotPermittedError` without the right to open or enter,
+    `NotFoundError` when there is no such namespace.
+    """
+
+    def __init__(self, netns: str | None = None, receive_buffer: int = RECEIVE_BUFFER) -> None:
+        try:
+            descriptor = open_raw(socket.AF_KEY, lib.PF_KEY_V2, netns, receive_buffer)
+        except OSError as error:
+            if error.errno == errno.EAFNOSUPPORT:
+                hint = "this kernel has no PF_KEY: load af_key, or open the xfrm engine"
+                raise UnsupportedError("AF_KEY", hint) from error
+            subject = f"in namespace {netns}" if netns else ""
+            raise KernelError.of(error.errno or errno.EIO, "open PF_KEY socket", subject) from error
+        self._begin(socket.socket(socket.AF_KEY, socket.SOCK_RAW, lib.PF_KEY_V2, fileno=descriptor))
+
+    @classmethod
+    def over(cls, sock: socket.socket) -> Self:
+        """Return one over a non-blocking PF_KEY socket that is open already, and is closed with it."""
+        wrapped = cls.__new__(cls)
+        wrapped._begin(sock)
+        return wrapped
+
+    def _begin(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._buffer = ffi.gc(ffi.new("struct pfkeyx_buffer *"), lib.pfkeyx_buffer_release)
+
+    def fileno(self) -> int:
+        """Return the file descriptor, -1 when closed; it can be polled, or watched by an event loop."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket, and wipe what was received last."""
+        self._socket.close()
+        lib.pfkeyx_buffer_release(self._buffer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def send(self, message: Message) -> None:
+        """Send a message as it is, with its own seq and pid.
+
+        Raises `InvalidRequestError` for one that cannot be built, `KernelError` when the kernel does not take it in;
+        that it took it in says nothing yet: the answer does.
+        """
+        if error := self.send_bytes(build(message)):
+            raise KernelError.of(error, f"send {message.type}")
+
+    def receive(self, timeout_s: float | None = 0) -> Message | None:
+        """Return the next message, None when none came in `timeout_s` seconds; a timeout of None waits for ever.
+
+        Raises `MalformedReplyError` for one that makes no sense, and has taken it from the socket.
+        """
+        while (data := self.receive_bytes()) is None:
+            poll = select.poll()
+            poll.register(self._open_fd(), select.POLLIN)
+            if not poll.poll(None if timeout_s is None else timeout_s * 1000):
+                return None
+        return read(data)
+
+    def may_have_lost(self) -> bool:
+        """Return whether the kernel may have dropped messages without a word before the last one was received.
+
+        It does when the receive buffer is full. Only reading makes room, so one that has room for the message that was
+        just read from it was not full before: asked after each message, this misses no loss.
+        """
+        # A message takes its size rounded up to a power of two, and the kernel's own notes on it.
+        status = lib.pfkeyx_has_room(self._open_fd(), 2 * self._buffer.size + _PAGE)
+        if status < 0:
+            raise KernelError.of(-status, "look into the PF_KEY socket")
+        return not status
+
+    def send_bytes(self, message: Outgoing) -> int:
+        """Send a message that is built already, and return 0 or the errno with which the kernel did not take it in."""
+        return -lib.pfkeyx_send(self._open_fd(), message.data, message.size)
+
+    def receive_bytes(self) -> memoryview | None:
+        """Return the bytes of the next message, in memory that the one after it takes over; None when none waits.
+
+        Raises `KernelError` when the socket is broken.
+        """
+        status = lib.pfkeyx_receive(self._open_fd(), self._buffer)
+        if status == -errno.EAGAIN:
+            return None
+        if status < 0:
+            raise KernelError.of(-status, "receive from PF_KEY")
+        return memoryview(ffi.buffer(self._buffer.data, self._buffer.size))
+
+    def _open_fd(self) -> int:
+        fd = self._socket.fileno()
+        if fd < 0:
+            raise ClosedError()
+        return fd

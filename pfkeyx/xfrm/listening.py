@@ -1,0 +1,118 @@
+"""The listening socket of XFRM: what the kernel says unasked, as events."""
+
+import errno
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from pfkeyx.errors import EventsLostError, KernelError
+from pfkeyx.events import (
+    Acquire,
+    Change,
+    Event,
+    Expire,
+    Migrated,
+    NatMapping,
+    PolicyChange,
+    PolicyFlush,
+    SAChange,
+    SAFlush,
+)
+from pfkeyx.model import SA, Protocol, SAId
+from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import parts
+from pfkeyx.xfrm.events import (
+    decode_acquire,
+    decode_expire,
+    decode_migrated,
+    decode_nat_mapping,
+    decode_policy_change,
+    decode_policy_deletion,
+    decode_sa_change,
+    decode_sa_deletion,
+    decode_sa_flush,
+)
+from pfkeyx.xfrm.transport import DATAGRAM, Header, open_socket, parse, walk
+
+
+class _Announcement(NamedTuple):
+    """A message that a group of listeners gets."""
+
+    kind: type[Event]
+    group: int
+    decode: Callable[[wire.xfrm_message], Event]
+
+
+_ANNOUNCEMENTS: dict[int, _Announcement] = {
+    wire.XFRM_MSG_ACQUIRE: _Announcement(Acquire, wire.XFRMNLGRP_ACQUIRE, decode_acquire),
+    wire.XFRM_MSG_EXPIRE: _Announcement(Expire, wire.XFRMNLGRP_EXPIRE, decode_expire),
+    wire.XFRM_MSG_MAPPING: _Announcement(NatMapping, wire.XFRMNLGRP_MAPPING, decode_nat_mapping),
+    wire.XFRM_MSG_MIGRATE: _Announcement(Migrated, wire.XFRMNLGRP_MIGRATE, decode_migrated),
+    wire.XFRM_MSG_NEWSA: _Announcement(SAChange, wire.XFRMNLGRP_SA, partial(decode_sa_change, change=Change.ADDED)),
+    wire.XFRM_MSG_UPDSA: _Announcement(SAChange, wire.XFRMNLGRP_SA, partial(decode_sa_change, change=Change.UPDATED)),
+    wire.XFRM_MSG_DELSA: _Announcement(SAChange, wire.XFRMNLGRP_SA, decode_sa_deletion),
+    wire.XFRM_MSG_FLUSHSA: _Announcement(SAFlush, wire.XFRMNLGRP_SA, decode_sa_flush),
+    wire.XFRM_MSG_NEWPOLICY: _Announcement(
+        PolicyChange, wire.XFRMNLGRP_POLICY, partial(decode_policy_change, change=Change.ADDED)
+    ),
+    wire.XFRM_MSG_UPDPOLICY: _Announcement(
+        PolicyChange, wire.XFRMNLGRP_POLICY, partial(decode_policy_change, change=Change.UPDATED)
+    ),
+    wire.XFRM_MSG_DELPOLICY: _Announcement(PolicyChange, wire.XFRMNLGRP_POLICY, decode_policy_deletion),
+    wire.XFRM_MSG_FLUSHPOLICY: _Announcement(PolicyFlush, wire.XFRMNLGRP_POLICY, lambda _: PolicyFlush()),
+}
+#: What an engine does not want to hear of itself.
+_CHANGES = (SAChange, SAFlush, PolicyChange, PolicyFlush)
+
+
+class XfrmEvents:
+    """A socket that only listens. Synchronization: one thread."""
+
+    def __init__(self, kinds: Sequence[type[Event]], netns: str | None, is_own: Callable[[int, int], bool]) -> None:
+        self._announcements = {number: item for number, item in _ANNOUNCEMENTS.items() if item.kind in kinds}
+        self._is_own = is_own
+        self._socket = open_socket(netns, sorted({item.group for item in self._announcements.values()}))
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor, -1 when closed."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def receive(self) -> list[Event | EventsLostError]:
+        """Return the events of one datagram, none when nothing waits, and an `EventsLostError` where some were dropped.
+
+        Raises `MalformedReplyError` for an event that makes no sense, `KernelError` when the socket is broken.
+        """
+        try:
+            data = self._socket.recv(DATAGRAM)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return [EventsLostError("XFRM events came faster than they were read: dump again")]
+            raise KernelError.of(error.errno or errno.EIO, "receive XFRM events") from error
+        events = (self._event(header, message) for header, message in walk(data))
+        return [event for event in events if event is not None and _is_ipsec(event)]
+
+    def _event(self, header: Header, message: bytes) -> Event | None:
+        announced = self._announcements.get(header.type)
+        if announced is None or (announced.kind in _CHANGES and self._is_own(header.sender, header.sequence)):
+            return None
+        return parts.decoding(announced.decode, parse(wire.RECEIVED[header.type], message))
+
+
+def _is_ipsec(event: Event) -> bool:
+    """Return whether an event is about IPsec: Mobile IPv6 has SAs too, which no dump shows."""
+    match event:
+        case (
+            Acquire(protocol=protocol)
+            | Expire(sa_id=SAId(protocol=protocol))
+            | SAChange(sa=SA(id=SAId(protocol=protocol)))
+            | SAFlush(protocol=Protocol() as protocol)
+        ):
+            return protocol in (*Protocol,)
+        case _:
+            return True
