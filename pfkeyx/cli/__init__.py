@@ -60,6 +60,7 @@ def _probe(_options: argparse.Namespace) -> int:
     from pfkeyx.features import Feature
 
     usable = 0
+    width = max(len(feature.value) for feature in Feature)
     for name in _ENGINES:
         try:
             with Engine.open(name) as engine:
@@ -70,7 +71,7 @@ def _probe(_options: argparse.Namespace) -> int:
         usable += 1
         print(f"{name}: yes")
         for feature, support in answers.items():
-            print(f"  {feature.value:14} {support}")
+            print(f"  {feature.value:{width}} {support}")
     return DONE if usable else UNSUPPORTED
 
 

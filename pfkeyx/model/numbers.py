@@ -71,6 +71,9 @@ class SAState(IntEnum):
     DYING = 2
     DEAD = 3
 
+    def __str__(self) -> str:
+        return self.name.lower()
+
 
 class SAFlag(IntFlag):
     """Flags of an SA that both kernel interfaces know (`XFRM_STATE_*`, `SADB_SAFLAGS_*`)."""

@@ -107,7 +107,8 @@ class PfkeyTransport:
         reply = dump.reply()
         if isinstance(reply, KernelError):
             raise reply
-        yield reply
+        if reply:
+            yield reply
 
     def _ask(self, items: Sequence["_Waiting"]) -> Iterator[int]:
         """Send requests and take in their answers."""

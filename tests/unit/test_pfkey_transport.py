@@ -345,6 +345,14 @@ def test_only_what_was_asked_for_here_is_known_as_own(ends: Ends) -> None:
     assert not transport.has_sent(first.pid, first.seq & 0x7FFFFFFF)
 
 
+def test_a_stream_of_nothing_ends_without_waiting(ends: Ends) -> None:
+    transport, peer = ends
+    stream = transport.stream(PFKEY.dump_sas(EVERY_SA))
+    next(stream)
+    peer.answer(peer.receive(), errno.ENOENT)
+    assert list(stream) == []
+
+
 def test_entries_of_a_stream_are_handed_out_as_they_come(ends: Ends) -> None:
     transport, peer = ends
     stream = transport.stream(PFKEY.dump_sas(EVERY_SA))

@@ -1,0 +1,65 @@
+"""The examples of README and the how-tos, run as they stand there."""
+
+import contextlib
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.topology import Road
+from tests.kernel.traffic import Traffic
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(document: str) -> None:
+    """Run the Python of a document from top to bottom, in one namespace."""
+    path = ROOT / document
+    examples = re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+    assert examples
+    exec(compile("\n".join(examples), str(path), "exec"), {"__name__": document})
+
+
+@contextlib.contextmanager
+def packets(traffic: Traffic) -> Iterator[None]:
+    """Send packets through the tunnel's policies until the block ends, whatever becomes of them."""
+    is_over = threading.Event()
+
+    def send() -> None:
+        while not is_over.wait(0.2):
+            with contextlib.suppress(OSError):
+                traffic.outward.sender.sendto(b"a packet", socket.MSG_DONTWAIT, traffic.outward.destination)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        sender.join()
+
+
+def test_the_readmes_example_works(capsys: pytest.CaptureFixture[str]) -> None:
+    run("README.md")
+    assert "moved 2 SAs and 3 policies" in capsys.readouterr().out
+
+
+def test_the_readmes_example_is_short() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len([line for line in example.splitlines() if line.strip()]) <= 14
+
+
+@pytest.mark.parametrize("family", [4], indirect=True)
+def test_the_examples_of_speaking_pf_key_work(road: Road, traffic: Traffic, capsys: pytest.CaptureFixture[str]) -> None:
+    assert str(road.addresses.roaming) == "192.0.2.2"
+    with packets(traffic):
+        run("docs/howto/pfkey.md")
+    shown = capsys.readouterr().out
+    assert "wanted: 10.1.0.1/32 -> 10.2.0.1/32 by tunnel" in shown
+    assert "somebody deleted esp 0xc0ffee01" in shown
+    assert "esp 0x" in shown
+    assert "SADB_X_SPDGET" in shown
+    assert "SADB_FLUSH: version 2" in shown
