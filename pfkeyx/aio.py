@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from pfkeyx.engine import EngineName, add_policies, add_sas, open_dialect, open_events
-from pfkeyx.errors import ClosedError, EventsLostError
+from pfkeyx.errors import ClosedError, EventsLostError, PfkeyxError
 from pfkeyx.events import Acquire, Event, EventSource
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
@@ -163,7 +163,7 @@ class AsyncEngine:
         return await self._run(migrate(self._dialect, what))
 
     def watch(self, *kinds: type[Event]) -> "AsyncEventStream":
-        """See `Engine.watch`; iterate with `async for`."""
+        """See `Engine.watch`; iterate with `async for`, inside `async with`, from where on nothing is missed."""
         return AsyncEventStream(open_events(self._dialect, self._transport, kinds, self._netns))
 
     async def _run(self, operation: Operation[T]) -> T:
@@ -183,12 +183,14 @@ class AsyncEventStream:
     def __init__(self, source: EventSource) -> None:
         self._source = source
         self._waiting: deque[Event | EventsLostError] = deque()
+        self._is_started = False
         self._turn = asyncio.Lock()
         self._ready: asyncio.Future[None] | None = None
 
     async def next(self) -> Event:
         """Return the next event; raises `ClosedError` when the stream is closed meanwhile."""
         async with self._turn:
+            await self._start()
             while not self._waiting:
                 if self._source.fileno() < 0:
                     raise ClosedError()
@@ -214,9 +216,21 @@ class AsyncEventStream:
             yield await self.next()
 
     async def __aenter__(self) -> Self:
+        async with self._turn:
+            await self._start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    async def _start(self) -> None:
+        if not self._is_started and self._source.fileno() >= 0:
+            # PF_KEY's registration makes the kernel look for all its algorithms, and the loop has other work.
+            try:
+                await asyncio.to_thread(self._source.start)
+            except PfkeyxError:
+                self._source.close()
+                raise
+            self._is_started = True

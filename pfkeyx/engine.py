@@ -7,7 +7,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Literal, Self, TypeVar, get_args
 
-from pfkeyx.errors import ClosedError, EventsLostError, KernelError, UnsupportedError
+from pfkeyx.errors import ClosedError, EventsLostError, KernelError, PfkeyxError, UnsupportedError
 from pfkeyx.events import Acquire, Event, EventSource
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
@@ -205,6 +205,11 @@ class EventStream:
     def __init__(self, source: EventSource) -> None:
         self._source = source
         self._waiting: deque[Event | EventsLostError] = deque()
+        try:
+            source.start()
+        except PfkeyxError:
+            source.close()
+            raise
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, for a poll of one's own."""

@@ -137,6 +137,9 @@ class EventSource(Protocol):
     def fileno(self) -> int:
         """Return the socket's file descriptor, -1 when closed."""
 
+    def start(self) -> None:
+        """Ask the kernel to be told, which may take it a moment; from then on nothing is missed."""
+
     def receive(self) -> list[Event | EventsLostError]:
         """Return the events that wait, none when none does, with an `EventsLostError` where some were dropped."""
 

@@ -76,9 +76,6 @@ class PfkeyEvents:
         self._kinds = frozenset(kinds)
         self._is_own = is_own
         self._socket = sock
-        if self._kinds & _FOR_REGISTERED:
-            # Whoever has registered for any type of SA hears of all (RFC 2367 §3.1.7 has it per type).
-            self._socket.send(Message(MessageType.REGISTER, SAType.ESP, pid=os.getpid()))
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, -1 when closed."""
@@ -87,6 +84,12 @@ class PfkeyEvents:
     def close(self) -> None:
         """Close the socket, and wipe what was received last: others' broadcasts carry keys."""
         self._socket.close()
+
+    def start(self) -> None:
+        """Register, if any of the kinds is told to the registered only; the kernel looks for its algorithms then."""
+        if self._kinds & _FOR_REGISTERED:
+            # Whoever has registered for any type of SA hears of all (RFC 2367 §3.1.7 has it per type).
+            self._socket.send(Message(MessageType.REGISTER, SAType.ESP, pid=os.getpid()))
 
     def receive(self) -> list[Event | EventsLostError]:
         """Return the events that wait, none when none does; the last is an `EventsLostError` where some were dropped.

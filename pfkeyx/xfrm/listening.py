@@ -34,6 +34,9 @@ from pfkeyx.xfrm.events import (
 )
 from pfkeyx.xfrm.transport import DATAGRAM, Header, open_socket, parse, walk
 
+#: Octets, of which the kernel takes only what waits.
+_RECEIVE_BUFFER = 32 << 20
+
 
 class _Announcement(NamedTuple):
     """A message that a group of listeners gets."""
@@ -71,7 +74,7 @@ class XfrmEvents:
     def __init__(self, kinds: Sequence[type[Event]], netns: str | None, is_own: Callable[[int, int], bool]) -> None:
         self._announcements = {number: item for number, item in _ANNOUNCEMENTS.items() if item.kind in kinds}
         self._is_own = is_own
-        self._socket = open_socket(netns, sorted({item.group for item in self._announcements.values()}))
+        self._socket = open_socket(netns, sorted({it.group for it in self._announcements.values()}), _RECEIVE_BUFFER)
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, -1 when closed."""
@@ -80,6 +83,9 @@ class XfrmEvents:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    def start(self) -> None:
+        """Do nothing: a socket in its groups is told at once."""
 
     def receive(self) -> list[Event | EventsLostError]:
         """Return the events of one datagram, none when nothing waits, and an `EventsLostError` where some were dropped.

@@ -25,7 +25,7 @@ from pyroute2.netlink import (
 from pyroute2.netlink.exceptions import NetlinkDecodeError
 
 from pfkeyx.errors import KernelError, MalformedReplyError, UnsupportedError
-from pfkeyx.native import open_raw
+from pfkeyx.native import RECEIVE_BUFFER, open_raw
 from pfkeyx.operation import Batch, Exchange, Request, Stream
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.requests import Answer
@@ -38,13 +38,15 @@ _PIPELINED = 64
 DATAGRAM = 1 << 20
 
 
-def open_socket(netns: str | None, groups: Sequence[int] = ()) -> socket.socket:
+def open_socket(netns: str | None, groups: Sequence[int] = (), receive_buffer: int = RECEIVE_BUFFER) -> socket.socket:
     """Return a NETLINK_XFRM socket in `netns` (a name under /run/netns or a path; None = the caller's).
+
+    It joins `groups`, and has room for `receive_buffer` octets.
 
     Raises `UnsupportedError` when the kernel has no XFRM, `NotPermittedError` without the right to enter or listen.
     """
     try:
-        descriptor = open_raw(socket.AF_NETLINK, NETLINK_XFRM, netns)
+        descriptor = open_raw(socket.AF_NETLINK, NETLINK_XFRM, netns, receive_buffer)
     except OSError as error:
         if error.errno == errno.EPROTONOSUPPORT:
             raise UnsupportedError("XFRM", "this kernel has no XFRM netlink: load xfrm_user") from error

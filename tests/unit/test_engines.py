@@ -135,6 +135,9 @@ async def test_closing_a_stream_wakes_who_waits_for_it() -> None:
     class Silence:
         fileno, close = ours.fileno, ours.close
 
+        def start(self) -> None:
+            pass
+
         def receive(self) -> list[Event | EventsLostError]:
             return []
 
@@ -147,12 +150,42 @@ async def test_closing_a_stream_wakes_who_waits_for_it() -> None:
     theirs.close()
 
 
+async def test_a_stream_that_may_not_begin_is_closed() -> None:
+    refusal = NotPermittedError(1, "listen")
+
+    class Locked:
+        is_open = True
+
+        def fileno(self) -> int:
+            return 0 if self.is_open else -1
+
+        def start(self) -> None:
+            raise refusal
+
+        def receive(self) -> list[Event | EventsLostError]:
+            raise AssertionError
+
+        def close(self) -> None:
+            self.is_open = False
+
+    for_blocking, for_async = Locked(), Locked()
+    with pytest.raises(NotPermittedError):
+        EventStream(for_blocking)
+    with pytest.raises(NotPermittedError):
+        await AsyncEventStream(for_async).__aenter__()
+    assert not for_blocking.is_open
+    assert not for_async.is_open
+
+
 async def test_a_loss_is_raised_in_its_place_and_the_stream_goes_on() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.send(b"readable")
 
     class Flood:
         fileno, close = ours.fileno, ours.close
+
+        def start(self) -> None:
+            pass
 
         def receive(self) -> list[Event | EventsLostError]:
             return [PolicyFlush(), EventsLostError("dump again")]

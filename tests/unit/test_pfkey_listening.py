@@ -79,6 +79,7 @@ class Ears:
         self.socket = Room.over(ours)
         self.events = PfkeyEvents.over(self.socket, kinds, lambda pid, _: pid == OWN)
         self.kernel = Kernel(theirs)
+        self.events.start()
 
     def hear(self) -> list[Event | EventsLostError]:
         return self.events.receive()

@@ -64,7 +64,7 @@ def kernel() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @pytest.fixture
 def listen(monkeypatch: pytest.MonkeyPatch, kernel: tuple[socket.socket, socket.socket], groups: list[int]) -> Listen:
-    def open_socket(netns: str | None, joined: Sequence[int]) -> socket.socket:
+    def open_socket(netns: str | None, joined: Sequence[int], _: int) -> socket.socket:
         assert netns == "here"
         groups.extend(joined)
         return kernel[0]
