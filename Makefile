@@ -12,10 +12,12 @@ demo: .venv/ready
 		$(BIN)/pfkeyx demo --output handover.svg
 
 test: .venv/ready
+	$(PYTHON) lab/setup --tests
 	$(BIN)/tox run
 
 # The long forms of the tests that `make test` runs short.
 soak: .venv/ready
+	$(PYTHON) lab/setup --tests
 	SOAK=1 $(BIN)/tox run
 
 lint: .venv/ready
