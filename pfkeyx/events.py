@@ -102,7 +102,7 @@ class Change(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SAChange:
-    """Someone other than the engine that watches changed an SA; of an update PF_KEY shows what was asked for."""
+    """Someone other than the engine that watches changed an SA; an update is told as it was asked for."""
 
     change: Change
     sa: SA

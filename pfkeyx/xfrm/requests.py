@@ -64,7 +64,7 @@ class Wire:
         return f"Wire({len(self.message)} bytes, {self.answer.name})"
 
 
-_IS_PFKEYS = "a message of PF_KEY: open the pfkey engine"
+_IS_PFKEYS = "a message of PF_KEY, which XFRM does not have"
 _ONLY_PFKEY = {
     Feature.PFKEY: "this engine speaks XFRM: open the pfkey engine",
     Feature.REGISTER: "XFRM lists no algorithms: open the pfkey engine",

@@ -12,6 +12,7 @@ from pfkeyx import (
     AES_GCM,
     AES_XCBC_MAC,
     CHACHA20_POLY1305,
+    DEFLATE,
     HMAC_SHA1,
     HMAC_SHA256,
     HMAC_SHA384,
@@ -25,17 +26,20 @@ from pfkeyx import (
     Limit,
     Mark,
     Mode,
+    NotFoundError,
     Policy,
     Port,
     Protocol,
+    SAFilter,
     SAFlag,
     Selector,
     Template,
     UdpEncap,
     UnsupportedError,
 )
-from pfkeyx.algorithms import TRIPLE_DES_CBC
+from pfkeyx.algorithms import AUTH_NULL, HMAC_SHA256_96, TRIPLE_DES_CBC
 from pfkeyx.engine import EngineName
+from pfkeyx.model import any_selector
 from tests.kernel.values import ADDRESSES, authentication, by_identity, encryption, make_policies, make_sa
 
 LIMITS = Lifetime(
@@ -57,8 +61,9 @@ def test_every_algorithm_of_both_interfaces_is_read_back(interfaces: tuple[Engin
         (encryption(AES_CBC, 16), authentication(HMAC_SHA1, 20)),
         (encryption(AES_CBC, 24), authentication(HMAC_SHA384, 48)),
         (encryption(AES_CBC, 32), authentication(HMAC_SHA512, 64)),
-        (encryption(AES_CBC, 16), authentication(HMAC_SHA256, 32, icv_bits=96)),
+        (encryption(AES_CBC, 16), authentication(HMAC_SHA256_96, 32)),
         (encryption(AES_CBC, 16), authentication(AES_XCBC_MAC, 16)),
+        (encryption(AES_CBC, 16), authentication(AUTH_NULL, 0)),
         (encryption(AES_CBC, 16), None),
         (encryption(TRIPLE_DES_CBC, 24), authentication()),
         (encryption(NULL, 0), authentication()),
@@ -98,6 +103,54 @@ def test_every_field_of_both_interfaces_is_read_back(interfaces: tuple[Engine, E
         {"mode": Mode.TRANSPORT},
     ]
     _check_sas(interfaces, [make_sa(family, 0x1000 + n, **fields) for n, fields in enumerate(variations)])
+
+
+def test_compressing_sas_are_read_back(interfaces: tuple[Engine, Engine], family: int) -> None:
+    # In tunnel mode the kernel adds an SA of its own, for packets that were not worth compressing.
+    modes = enumerate((Mode.TUNNEL, Mode.TUNNEL, Mode.TRANSPORT), start=0x1000)
+    _check_sas(interfaces, [_make_ipcomp(family, cpi, mode) for cpi, mode in modes])
+
+
+def test_an_sa_may_carry_packets_of_the_other_ip_version(interfaces: tuple[Engine, Engine], family: int) -> None:
+    sa = make_sa(family, selector=any_selector({4: 6, 6: 4}[family]))
+    # PF_KEY shows the prefixes of a selector without their IP version.
+    shown = {"xfrm": sa, "pfkey": replace(sa, selector=None)}
+    interfaces[0].add_sa(sa)
+    for engine in interfaces:
+        assert engine.get_sa(sa.id).as_written() == shown[engine.name]
+
+
+def test_the_kernel_chooses_the_sas_of_a_dump(interfaces: tuple[Engine, Engine], family: int) -> None:
+    writer, reader = interfaces
+    at = ADDRESSES[family]
+    esp = make_sa(family)
+    ah = replace(esp, id=replace(esp.id, protocol=Protocol.AH), encryption=None)
+    twin = replace(esp, id=replace(esp.id, destination=at.roaming), source=at.gateway)
+    foreign = make_sa({4: 6, 6: 4}[family])
+    writer.add_sas([esp, ah, _make_ipcomp(family, 0x2000), twin, foreign])
+    prefix = {4: "192.0.2.2/31", 6: "2001:db8::2/127"}[family]
+    everywhere = any_selector(family)
+    for matching, expected in (
+        (SAFilter(Protocol.AH), {ah.id}),
+        (SAFilter(Protocol.IPCOMP), {_make_ipcomp(family, 0x2000).id}),
+        (SAFilter(source=ip_network(at.gateway)), {twin.id}),
+        (SAFilter(Protocol.ESP, source=ip_network(prefix)), {esp.id}),
+        (SAFilter(Protocol.ESP, destination=ip_network(prefix)), {twin.id}),
+        (SAFilter(Protocol.ESP, ip_network(prefix), ip_network(at.gateway)), {esp.id}),
+        (SAFilter(Protocol.ESP, destination=everywhere.destination), {esp.id, twin.id}),
+        (SAFilter(source=ip_network(at.roaming_inner)), set()),
+    ):
+        assert {sa.id for sa in reader.dump_sas(matching)} == expected, matching
+        assert {sa.id for sa in reader.iter_sas(matching)} == expected, matching
+
+
+def test_the_sas_of_one_protocol_are_deleted(interfaces: tuple[Engine, Engine], family: int) -> None:
+    writer, reader = interfaces
+    esp = make_sa(family)
+    ah = replace(esp, id=replace(esp.id, protocol=Protocol.AH), encryption=None)
+    writer.add_sas([esp, ah])
+    reader.flush_sas(Protocol.ESP)
+    assert by_identity(writer.dump_sas()) == [ah]
 
 
 def test_spis_at_both_ends_of_their_range_are_read_back(interfaces: tuple[Engine, Engine], family: int) -> None:
@@ -207,6 +260,29 @@ def test_an_index_and_an_update_are_seen_by_the_other(interfaces: tuple[Engine, 
     (after,) = one.dump_policies()
     assert after.index == before.index
     assert after.as_written() == replace(out, priority=77)
+
+
+def test_a_policy_is_found_and_deleted_by_its_index(interfaces: tuple[Engine, Engine], family: int) -> None:
+    writer, reader = interfaces
+    policies = make_policies(family)
+    writer.add_policies(policies)
+    indexes = {policy.id: policy.index for policy in writer.dump_policies()}
+    for policy in policies:
+        assert reader.get_policy(policy.id).as_written() == policy
+        found = reader.get_policy(indexes[policy.id])
+        assert (found.index, found.as_written()) == (indexes[policy.id], policy)
+        reader.delete_policy(found.index)
+        for missing in (found.index, policy.id):
+            with pytest.raises(NotFoundError):
+                writer.get_policy(missing)
+            with pytest.raises(NotFoundError):
+                writer.delete_policy(missing)
+    assert writer.dump_policies() == []
+
+
+def _make_ipcomp(family: int, cpi: int, mode: Mode = Mode.TUNNEL) -> SA:
+    sa = make_sa(family, encryption=None, authentication=None, compression=DEFLATE, mode=mode)
+    return replace(sa, id=replace(sa.id, spi=cpi, protocol=Protocol.IPCOMP))
 
 
 def _check_sas(interfaces: tuple[Engine, Engine], sas: list[SA]) -> None:

@@ -1,19 +1,50 @@
-"""What a kernel says unasked: limits that were reached, and packets that want an SA."""
+"""What a kernel says unasked: limits that were reached, packets that want an SA, and what others change."""
 
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import pytest
 
-from pfkeyx import Acquire, AsyncEngine, Direction, Engine, Event, EventStream, Expire, Lifetime, Limit, NotFoundError
+from pfkeyx import (
+    SA,
+    Acquire,
+    AddressPair,
+    AsyncEngine,
+    Change,
+    Direction,
+    Engine,
+    Event,
+    EventsLostError,
+    EventStream,
+    Expire,
+    Lifetime,
+    Limit,
+    Migrated,
+    NatMapping,
+    NotFoundError,
+    Policy,
+    PolicyChange,
+    PolicyFlush,
+    Protocol,
+    SAChange,
+    SAFlush,
+    Template,
+    UdpEncap,
+)
 from pfkeyx.engine import EngineName
+from pfkeyx.operation import Request, ask, run
+from pfkeyx.xfrm import XfrmDialect, XfrmTransport, messages, parts
+from pfkeyx.xfrm.requests import Answer, Wire
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Road
 from tests.kernel.traffic import Traffic
-from tests.kernel.values import authentication, encryption, make_policies, make_sa
+from tests.kernel.values import ADDRESSES, authentication, encryption, make_policies, make_sa
 
 _PATIENCE_S = 120
 SUITE = (encryption(), authentication())
+LIMITS = Lifetime(soft=Limit(seconds=3000), hard=Limit(seconds=3600))
 
 
 @pytest.fixture
@@ -23,8 +54,15 @@ def events(engine: Engine) -> Iterator[EventStream]:
         yield events
 
 
+@pytest.fixture(params=["xfrm", "pfkey"], ids=["other-xfrm", "other-pfkey"])
+def other(request: pytest.FixtureRequest, own_network_namespace: None) -> Iterator[Engine]:  # noqa: ARG001
+    """Open another engine of each kernel interface in turn."""
+    with Engine.open(request.param) as other:
+        yield other
+
+
 def test_an_sa_that_gets_old_is_announced_and_goes(engine: Engine, events: EventStream) -> None:
-    lifetime = Lifetime(soft=Limit(seconds=1), hard=Limit(seconds=3))
+    lifetime = Lifetime(soft=Limit(seconds=1), hard=Limit(seconds=6))
     sas = [make_sa(family, lifetime=lifetime) for family in (4, 6)]
     engine.add_sas(sas)
     assert {_next(events), _next(events)} == {Expire(sa.id, sa.source, sa.reqid, hard=False) for sa in sas}
@@ -39,6 +77,8 @@ def test_an_sa_that_has_carried_enough_packets_is_announced(
     engine: Engine, events: EventStream, road: Road, traffic: Traffic
 ) -> None:
     road.set_up_tunnel(*SUITE)
+    for _ in range(5):
+        assert isinstance(_next(events), SAChange | PolicyChange)
     outbound = next(sa for sa in engine.dump_sas() if sa.id.spi == OUTWARD_SPI)
     engine.update_sa(replace(outbound.as_written(), lifetime=Lifetime(soft=Limit(packets=2), hard=Limit(packets=4))))
     traffic.outward.send(3)
@@ -50,19 +90,23 @@ def test_an_sa_that_has_carried_enough_packets_is_announced(
     assert [sa.id.spi for sa in engine.dump_sas()] == [INWARD_SPI]
 
 
-@pytest.mark.parametrize("family", [6], indirect=True)
 def test_a_packet_without_an_sa_asks_for_one(engine: Engine, events: EventStream, road: Road, traffic: Traffic) -> None:
     engine.add_policies(make_policies(road.family))
-    index = next(policy.index for policy in engine.dump_policies() if policy.direction is Direction.OUT)
+    out = next(policy for policy in engine.dump_policies() if policy.direction is Direction.OUT)
     traffic.outward.sender.sendto(b"a first packet", traffic.outward.destination)
     event = _next(events)
     assert isinstance(event, Acquire)
     assert (event.source, event.destination) == (road.addresses.roaming, road.addresses.gateway)
-    assert event.policy_index == index
+    assert event.protocol is Protocol.ESP
+    assert event.policy_id == out.index
+    assert engine.get_policy(event.policy_id).as_written() == out.as_written()
     if engine.name == "xfrm":
         assert event.reqid == 7
         assert event.selector is not None
         assert event.selector.destination == road.addresses.gateway_net
+    # The larval SA that waits is found by the sequence, whatever else is asked for.
+    spi = engine.get_spi(event.source, event.destination, reqid=99, sequence=event.sequence)
+    assert [(sa.id.spi, sa.reqid) for sa in engine.dump_sas()] == [(spi, 7)]
 
 
 def test_only_the_kinds_that_were_asked_for_come(road: Road, traffic: Traffic) -> None:
@@ -85,12 +129,165 @@ def test_requests_and_events_have_sockets_of_their_own(engine: Engine, events: E
     assert events.next(timeout_s=0) is None
 
 
+def test_what_an_engine_changes_itself_is_no_event(
+    engine: Engine, events: EventStream, other: Engine, family: int
+) -> None:
+    sa, policy = make_sa(family), make_policies(family)[0]
+    engine.add_sas([sa, make_sa(family, 0x1001)])
+    engine.update_sa(replace(sa, lifetime=LIMITS))
+    engine.delete_sa(sa.id)
+    engine.flush_sas()
+    engine.add_policies(make_policies(family))
+    engine.update_policy(replace(policy, priority=9))
+    engine.delete_policy(policy.id)
+    engine.flush_policies()
+    other.add_sa(sa)
+    assert _next_sa_change(events) == (Change.ADDED, sa)
+    assert events.next(timeout_s=0) is None
+
+
+def test_what_others_do_to_sas_is_told(events: EventStream, other: Engine, family: int) -> None:
+    sa = make_sa(family)
+    longer = replace(sa, lifetime=LIMITS)
+    other.add_sa(sa)
+    assert _next_sa_change(events) == (Change.ADDED, sa)
+    other.update_sa(longer)
+    assert _next_sa_change(events) == (Change.UPDATED, longer)
+    other.delete_sa(sa.id)
+    assert _next_sa_change(events) == (Change.DELETED, longer)
+    other.add_sa(sa)
+    assert _next_sa_change(events) == (Change.ADDED, sa)
+    other.flush_sas(Protocol.ESP)
+    assert _next(events) == SAFlush(Protocol.ESP)
+    other.add_sa(sa)
+    assert _next_sa_change(events) == (Change.ADDED, sa)
+    other.flush_sas()
+    assert _next(events) == SAFlush(None)
+    assert events.next(timeout_s=0) is None
+
+
+def test_what_others_do_to_policies_is_told(events: EventStream, other: Engine, family: int) -> None:
+    policy = make_policies(family)[0]
+    stronger = replace(policy, priority=9)
+    other.add_policy(policy)
+    index = other.dump_policies()[0].index
+    assert _next_policy_change(events) == (Change.ADDED, replace(policy, index=index))
+    other.update_policy(stronger)
+    assert _next_policy_change(events) == (Change.UPDATED, replace(stronger, index=index))
+    other.delete_policy(index)
+    assert _next_policy_change(events) == (Change.DELETED, replace(stronger, index=index))
+    other.add_policy(policy)
+    assert _next_policy_change(events)[0] is Change.ADDED
+    other.delete_policy(policy.id)
+    assert _next_policy_change(events)[0] is Change.DELETED
+    other.add_policy(policy)
+    assert _next_policy_change(events)[0] is Change.ADDED
+    other.flush_policies()
+    assert _next(events) == PolicyFlush()
+    assert events.next(timeout_s=0) is None
+
+
+def test_a_move_is_told_whoever_made_it(engine: Engine, family: int) -> None:
+    at = ADDRESSES[family]
+    out = make_policies(family)[0]
+    (old,) = out.templates
+    new = replace(old, source=at.roaming_later)
+    engine.add_policy(out)
+    with engine.watch(Migrated) as events, closing(XfrmTransport()) as mover:
+        run(ask(XfrmDialect().migrate_policy(out.id, [(old, new)], None)), mover)
+        assert _next(events) == Migrated(out.id, ((old, new),))
+        if isinstance(engine._transport, XfrmTransport):
+            run(ask(XfrmDialect().migrate_policy(out.id, [(new, old)], None)), engine._transport)
+            assert _next(events) == Migrated(out.id, ((new, old),))
+        assert events.next(timeout_s=0) is None
+
+
+def test_the_addresses_of_the_key_managers_are_told_with_a_move(engine: Engine, family: int) -> None:
+    at = ADDRESSES[family]
+    out = make_policies(family)[0]
+    (old,) = out.templates
+    new = replace(old, source=at.roaming_later)
+    engine.add_policy(out)
+    with engine.watch(Migrated) as events, closing(XfrmTransport()) as mover:
+        run(ask(_migrate_with_kmaddress(out, old, new, AddressPair(at.roaming_later, at.gateway))), mover)
+        assert _next(events) == Migrated(out.id, ((old, new),), AddressPair(at.roaming_later, at.gateway))
+
+
+def _migrate_with_kmaddress(policy: Policy, old: Template, new: Template, pair: AddressPair) -> Request[None]:
+    request = XfrmDialect().migrate_policy(policy.id, [(old, new)], None)
+    kmaddress = {
+        "local": pair.local.packed,
+        "remote": pair.remote.packed,
+        "family": parts.family_of(pair.local),
+    }
+    attribute = parts.encode(messages.empty_msg, 0, 0, {}, [("XFRMA_KMADDRESS", kmaddress)])[16:]
+    message = request.wire.message + attribute
+    message[:4] = len(message).to_bytes(4, "little")
+    return replace(request, wire=Wire(message, Answer.ACK))
+
+
+def test_a_peer_that_is_heard_from_another_port_is_told(engine: Engine, road: Road, traffic: Traffic) -> None:
+    _, there = road.set_up_tunnel(*SUITE, encap=UdpEncap())
+    road.decapsulate(4500)
+    traffic.send(1)
+    with engine.watch(NatMapping) as events:
+        gateway = road.gateway.engine
+        outbound = next(sa for sa in gateway.dump_sas() if sa.id.spi == INWARD_SPI)
+        gateway.update_sa(replace(outbound.as_written(), encap=UdpEncap(61234, 4500)))
+        traffic.inward.send(1)
+        event = _next(events)
+    assert isinstance(event, NatMapping)
+    told = (event.spi, event.old_address, event.old_port, event.new_address, event.new_port)
+    assert told == (INWARD_SPI, there.local, 4500, there.local, 61234)
+    if engine.name == "xfrm":
+        assert (event.sa_id, event.reqid) == (outbound.id, 7)
+
+
+def test_a_listener_that_is_too_slow_learns_that_it_lost_events(engine: Engine, other: Engine) -> None:
+    sas = [make_sa(4, spi) for spi in range(0x1000, 0x1040)]
+    with engine.watch(SAChange) as events:
+        _shrink(events.fileno())
+        other.add_sas(sas)
+        assert _lost(events)
+        other.delete_sa(sas[0].id)
+        assert _next_sa_change(events) == (Change.DELETED, sas[0])
+
+
+def _shrink(fd: int) -> None:
+    """Leave a socket no more room for what arrives than the kernel insists on."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, fileno=os.dup(fd)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
+
+def _lost(events: EventStream) -> bool:
+    """Read what waits; return whether something was lost."""
+    lost = False
+    while True:
+        try:
+            if events.next(timeout_s=0) is None:
+                return lost
+        except EventsLostError:
+            lost = True
+
+
 async def test_events_are_awaited_beside_requests(engine_name: EngineName) -> None:
     sa = make_sa(6, lifetime=Lifetime(hard=Limit(seconds=1)))
     async with AsyncEngine.open(engine_name) as engine, engine.watch(Expire) as events:
         await engine.add_sa(sa)
         assert await events.next() == Expire(sa.id, sa.source, sa.reqid, hard=True)
         assert await engine.dump_sas() == []
+
+
+def _next_sa_change(events: EventStream) -> tuple[Change, SA]:
+    event = _next(events)
+    assert isinstance(event, SAChange)
+    return event.change, event.sa.as_written()
+
+
+def _next_policy_change(events: EventStream) -> tuple[Change, Policy]:
+    event = _next(events)
+    assert isinstance(event, PolicyChange)
+    return event.change, replace(event.policy, usage=None)
 
 
 def _next(events: EventStream) -> Event:
