@@ -4,9 +4,6 @@ Only layouts live here: the messages that are made of them are declared in `mess
 addresses, SPIs and ports, which are in network order.
 """
 
-# The kernel's names, described by its header.
-# ruff: noqa: N801, D101, D102
-
 import struct
 from typing import Any, ClassVar
 
