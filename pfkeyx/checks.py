@@ -172,6 +172,11 @@ def _check_algorithms(operation: str, sa: SA) -> None:
         raise InvalidRequestError(f"{operation} {sa}: AH needs an authentication algorithm")
     if protocol is Protocol.IPCOMP and (sa.compression is None or sa.encryption or sa.authentication):
         raise InvalidRequestError(f"{operation} {sa}: IPComp needs a compression algorithm and takes no other")
+    if protocol is Protocol.IPCOMP and sa.replay_window:
+        # RFC 3173 has no sequence numbers: the kernel would take each packet for number 0, and drop it.
+        raise InvalidRequestError(
+            f"{operation} {sa}: IPComp has no sequence numbers that a replay window could be of; give replay_window=0"
+        )
     if sa.compression is None:
         return
     if protocol in (Protocol.ESP, Protocol.AH):

@@ -39,7 +39,8 @@ class SA:
 
     `state`, `usage` and `replay` are the kernel's and are ignored in what is written. PF_KEY does not tell `replay`,
     XFRM not `state`; they are None then. So is `selector` where the SA takes every packet of its own IP version, and
-    over PF_KEY also where it takes those of the other. IPComp has a `compression` and neither of the other algorithms.
+    over PF_KEY also where it takes those of the other. IPComp has a `compression`, neither of the other algorithms,
+    and no replay window.
     """
 
     id: SAId

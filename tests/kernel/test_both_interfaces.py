@@ -281,7 +281,7 @@ def test_a_policy_is_found_and_deleted_by_its_index(interfaces: tuple[Engine, En
 
 
 def _make_ipcomp(family: int, cpi: int, mode: Mode = Mode.TUNNEL) -> SA:
-    sa = make_sa(family, encryption=None, authentication=None, compression=DEFLATE, mode=mode)
+    sa = make_sa(family, encryption=None, authentication=None, compression=DEFLATE, mode=mode, replay_window=0)
     return replace(sa, id=replace(sa.id, spi=cpi, protocol=Protocol.IPCOMP))
 
 

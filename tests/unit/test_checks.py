@@ -42,7 +42,7 @@ from pfkeyx.xfrm import XfrmDialect
 from tests.unit.samples import CBC, LOCAL, OUTBOUND, REMOTE, SHA256, SHA256_96, TUNNEL
 
 V6 = ip_address("2001:db8::1")
-IPCOMP = SA(SAId(REMOTE, 0x1234, Protocol.IPCOMP), LOCAL, compression=DEFLATE)
+IPCOMP = SA(SAId(REMOTE, 0x1234, Protocol.IPCOMP), LOCAL, compression=DEFLATE, replay_window=0)
 SA_CBC = TUNNEL.outbound(0xC0FFEE01, CBC, SHA256_96)
 POLICY = TUNNEL.policies()[0]
 KEY_17 = Key(bytes([7]) * 17)
@@ -167,6 +167,7 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
     (lambda e: e.add_sa(replace(IPCOMP, authentication=SHA256)), "IPComp needs a compression algorithm"),
     (lambda e: e.add_sa(replace(IPCOMP, compression=NULL)), "null is not a compression algorithm"),
     (lambda e: e.add_sa(replace(IPCOMP, id=SAId(REMOTE, 0x10000, Protocol.IPCOMP))), "an IPComp CPI has 16 bits"),
+    (lambda e: e.add_sa(replace(IPCOMP, replay_window=32)), "IPComp has no sequence numbers .* give replay_window=0"),
     (lambda e: e.add_sa(replace(OUTBOUND, compression=DEFLATE)), "esp does not compress"),
     (lambda e: e.add_sa(replace(OUTBOUND, security_context=SecurityContext(b""))), "has 1 to 4096 bytes, not 0"),
     (

@@ -187,6 +187,7 @@ def sas(draw: st.DrawFn) -> SA:
                 authentication=None,
                 compression=draw(st.sampled_from(expressible(Kind.COMPRESSION))),
                 encap=None,
+                replay_window=0,
             )
     return sa
 

@@ -32,7 +32,7 @@ DIALECT = XfrmDialect()
 HEADER = 16
 REQUEST, ACK, DUMP = 1, 4, 0x300
 ACQUIRE = Acquire(LOCAL, REMOTE, Protocol.ESP, policy_id=9, sequence=4711)
-IPCOMP = SA(SAId(REMOTE, 0x1234, Protocol.IPCOMP), LOCAL, compression=DEFLATE)
+IPCOMP = SA(SAId(REMOTE, 0x1234, Protocol.IPCOMP), LOCAL, compression=DEFLATE, replay_window=0)
 
 
 def parts(request: Request[Any], size: int) -> tuple[int, int, bytes, dict[int, bytes]]:
