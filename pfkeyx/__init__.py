@@ -1,6 +1,7 @@
 """pfkeyx: the IPsec key-management plane of Linux, over PF_KEYv2 and XFRM netlink.
 
-Everything public is named here; what is not may move.
+Everything public is named here, and in `pfkeyx.testing`, `pfkeyx.pfkey` and its `message` and `extensions`; what is not
+may move.
 """
 
 # The compiled core is loaded first, so that one of another version is found out at import.
@@ -45,6 +46,7 @@ from pfkeyx.algorithms import (
 from pfkeyx.engine import Engine, EventStream
 from pfkeyx.errors import (
     AlreadyExistsError,
+    AnswerLostError,
     ClosedError,
     EventsLostError,
     InvalidRequestError,
@@ -150,6 +152,7 @@ __all__ = [
     "AddressUpdate",
     "Algorithm",
     "AlreadyExistsError",
+    "AnswerLostError",
     "AsyncEngine",
     "AsyncEventStream",
     "Attribute",

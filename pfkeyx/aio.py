@@ -2,18 +2,18 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
 from pfkeyx.engine import EngineName, add_policies, add_sas, open_dialect, open_events
-from pfkeyx.errors import ClosedError, EventsLostError, PfkeyxError
-from pfkeyx.events import Acquire, Event, EventSource
+from pfkeyx.errors import ClosedError, PfkeyxError
+from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
 from pfkeyx.migration.move import migrate, plan_migration
 from pfkeyx.model import EVERY_SA, SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAFilter, SAId
-from pfkeyx.operation import Dialect, Operation, Transport, arun, arun_stream, ask, readable
+from pfkeyx.operation import Dialect, EventSource, Operation, Readiness, Transport, arun, arun_stream, ask
 from pfkeyx.pfkey.message import Message
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ class AsyncEngine:
         self._netns = netns
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[object]] = set()
+        self._is_closed = False
 
     @classmethod
     def open(cls, name: EngineName | None = None, *, netns: str | None = None) -> Self:
@@ -45,8 +46,9 @@ class AsyncEngine:
         return self._dialect.name
 
     def close(self) -> None:
-        """Close the interface; SAs and policies stay in the kernel."""
-        self._transport.close()
+        """Close the interface, when what was asked for before is done; SAs and policies stay in the kernel."""
+        self._is_closed = True
+        self._close_when_done()
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,7 +106,7 @@ class AsyncEngine:
 
     def iter_sas(self, matching: SAFilter = EVERY_SA) -> AsyncGenerator[SA, None]:
         """See `Engine.iter_sas`; iterate with `async for`, inside `contextlib.aclosing` when you may leave early."""
-        return arun_stream(self._dialect.dump_sas(matching), self._transport.another)
+        return arun_stream(self._dialect.dump_sas(matching), self._transport)
 
     async def flush_sas(self, protocol: Protocol | None = None) -> None:
         """See `Engine.flush_sas`."""
@@ -136,7 +138,7 @@ class AsyncEngine:
 
     def iter_policies(self) -> AsyncGenerator[Policy, None]:
         """See `Engine.iter_policies`; iterate with `async for`, as with `iter_sas`."""
-        return arun_stream(self._dialect.dump_policies(), self._transport.another)
+        return arun_stream(self._dialect.dump_policies(), self._transport)
 
     async def flush_policies(self) -> None:
         """See `Engine.flush_policies`."""
@@ -167,10 +169,21 @@ class AsyncEngine:
         return AsyncEventStream(open_events(self._dialect, self._transport, kinds, self._netns))
 
     async def _run(self, operation: Operation[T]) -> T:
+        if self._is_closed:
+            operation.close()
+            raise ClosedError()
         task = asyncio.ensure_future(self._in_turn(operation))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._is_done)
         return await asyncio.shield(task)
+
+    def _is_done(self, task: asyncio.Task[object]) -> None:
+        self._running.discard(task)
+        self._close_when_done()
+
+    def _close_when_done(self) -> None:
+        if self._is_closed and not self._running:
+            self._transport.close()
 
     async def _in_turn(self, operation: Operation[T]) -> T:
         async with self._turn:
@@ -178,14 +191,14 @@ class AsyncEngine:
 
 
 class AsyncEventStream:
-    """Events as they come, for `async for`. Raises `EventsLostError` where events were dropped."""
+    """Events as they come, for `async for`; see `EventStream`."""
 
     def __init__(self, source: EventSource) -> None:
         self._source = source
-        self._waiting: deque[Event | EventsLostError] = deque()
-        self._is_started = False
+        self._waiting: deque[Event | PfkeyxError] = deque()
         self._turn = asyncio.Lock()
-        self._ready: asyncio.Future[None] | None = None
+        self._started: asyncio.Future[None] | None = None
+        self._readiness: Readiness | None = None
 
     async def next(self) -> Event:
         """Return the next event; raises `ClosedError` when the stream is closed meanwhile."""
@@ -194,30 +207,36 @@ class AsyncEventStream:
             while not self._waiting:
                 if self._source.fileno() < 0:
                     raise ClosedError()
-                self._ready = readable(self._source.fileno())
-                await self._ready
+                self._readiness = Readiness(self._source.fileno())
+                await self._readiness.future
                 self._waiting.extend(self._source.receive())
             event = self._waiting.popleft()
-        if isinstance(event, EventsLostError):
+        if isinstance(event, PfkeyxError):
             raise event
         return event
 
     def close(self) -> None:
         """Stop listening."""
-        if self._ready is None or self._ready.done():
+        if self._readiness is not None:
+            self._readiness.give_up()
+        if self._started is None or self._started.done():
             self._source.close()
         else:
-            # The loop lets go of the descriptor before it is closed.
-            self._ready.set_exception(ClosedError())
-            self._ready.add_done_callback(lambda _: self._source.close())
+            # A thread has the descriptor in its hands.
+            self._started.add_done_callback(lambda _: self._source.close())
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            yield await self.next()
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        return await self.next()
 
     async def __aenter__(self) -> Self:
-        async with self._turn:
+        try:
             await self._start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -226,11 +245,10 @@ class AsyncEventStream:
         self.close()
 
     async def _start(self) -> None:
-        if not self._is_started and self._source.fileno() >= 0:
+        """Let the kernel know that this listens, once."""
+        if self._started is None:
+            if self._source.fileno() < 0:
+                raise ClosedError()
             # PF_KEY's registration makes the kernel look for all its algorithms, and the loop has other work.
-            try:
-                await asyncio.to_thread(self._source.start)
-            except PfkeyxError:
-                self._source.close()
-                raise
-            self._is_started = True
+            self._started = asyncio.ensure_future(asyncio.to_thread(self._source.start))
+        await asyncio.shield(self._started)

@@ -3,6 +3,8 @@
 What only one interface cannot express is refused in its own dialect.
 """
 
+from ipaddress import IPv4Address, IPv6Address
+
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind, by_xfrm_name
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import (
@@ -26,6 +28,8 @@ from pfkeyx.model import (
     same_family,
 )
 
+#: Seconds; the kernel adds them to the time in signed numbers of 64 bits, and would end the SA at once.
+_FOR_EVER = 1 << 62
 #: The kernel's PAGE_SIZE at its smallest.
 _LONGEST_CONTEXT = 4096
 
@@ -60,6 +64,7 @@ def check_sa(operation: str, sa: SA) -> None:
 
 def check_sa_id(operation: str, sa_id: SAId) -> None:
     """Raise `InvalidRequestError` for an SPI out of range (RFC 4303 §2.1: 0 is reserved for local use)."""
+    _check_address(operation, sa_id.destination)
     check_spi(operation, sa_id.spi)
     _check_cpi(operation, sa_id.protocol, sa_id.spi)
     _check_mark(operation, sa_id, sa_id.mark)
@@ -89,6 +94,8 @@ def check_spi_range(operation: str, protocol: Protocol, minimum: int, maximum: i
 
 def check_pair(operation: str, source: IPAddress, destination: IPAddress) -> None:
     """Raise `InvalidRequestError` for two ends of different IP versions."""
+    for address in (source, destination):
+        _check_address(operation, address)
     if not same_family((source, destination)):
         raise InvalidRequestError(
             f"{operation}: {source} is IPv{source.version} and {destination} is IPv{destination.version}; "
@@ -100,6 +107,13 @@ def check_filter(operation: str, matching: SAFilter) -> None:
     """Raise `InvalidRequestError` for a filter whose two ends are of different IP versions."""
     if matching.source is not None and matching.destination is not None:
         check_pair(f"{operation} {matching}", prefix_address(matching.source), prefix_address(matching.destination))
+
+
+def _check_address(operation: str, address: IPAddress) -> None:
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        raise InvalidRequestError(f"{operation}: {address!r} is no address; give an ipaddress.ip_address()")
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise InvalidRequestError(f"{operation}: {address} has a zone, which no SA or policy can keep; leave it out")
 
 
 def check_bits(operation: str, subject: object, bits: int, **values: int) -> None:
@@ -170,6 +184,8 @@ def _check_algorithms(operation: str, sa: SA) -> None:
         raise InvalidRequestError(f"{operation} {sa}: ESP needs an encryption algorithm (NULL is one)")
     if protocol is Protocol.AH and sa.authentication is None:
         raise InvalidRequestError(f"{operation} {sa}: AH needs an authentication algorithm")
+    if protocol is Protocol.AH and sa.encryption is not None:
+        raise InvalidRequestError(f"{operation} {sa}: AH does not encrypt; leave encryption out, or make it ESP")
     if protocol is Protocol.IPCOMP and (sa.compression is None or sa.encryption or sa.authentication):
         raise InvalidRequestError(f"{operation} {sa}: IPComp needs a compression algorithm and takes no other")
     if protocol is Protocol.IPCOMP and sa.replay_window:
@@ -242,8 +258,10 @@ def _check_mark(operation: str, subject: object, mark: Mark | None) -> None:
 
 def _check_lifetime(operation: str, subject: object, lifetime: Lifetime) -> None:
     for limit in (lifetime.soft, lifetime.hard):
-        for value in (limit.octets, limit.packets, limit.seconds, limit.idle_seconds):
-            if value is not None and not 0 < value < 0xFFFFFFFFFFFFFFFF:
+        counts = ((value, 0xFFFFFFFFFFFFFFFF) for value in (limit.octets, limit.packets))
+        times = ((value, _FOR_EVER) for value in (limit.seconds, limit.idle_seconds))
+        for value, bound in (*counts, *times):
+            if value is not None and not 0 < value < bound:
                 raise InvalidRequestError(f"{operation} {subject}: a limit of {value}; give None for no limit")
 
 

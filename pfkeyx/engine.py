@@ -2,18 +2,18 @@
 
 import select
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Literal, Self, TypeVar, get_args
 
-from pfkeyx.errors import ClosedError, EventsLostError, KernelError, PfkeyxError, UnsupportedError
-from pfkeyx.events import Acquire, Event, EventSource
+from pfkeyx.errors import AnswerLostError, ClosedError, InvalidRequestError, KernelError, PfkeyxError, UnsupportedError
+from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
 from pfkeyx.migration.move import migrate, plan_migration
 from pfkeyx.model import EVERY_SA, SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAFilter, SAId
-from pfkeyx.operation import Batch, Dialect, Operation, Request, Transport, ask, run, run_stream
+from pfkeyx.operation import Batch, Dialect, EventSource, Operation, Request, Transport, ask, run, run_stream
 from pfkeyx.pfkey.message import Message
 
 T = TypeVar("T")
@@ -38,7 +38,8 @@ class Engine:
         """Open a kernel interface: "xfrm" or "pfkey", or by default XFRM where the kernel has it and else PF_KEY.
 
         `netns` is a name under /run/netns or a path to a namespace; None is the caller's own. Raises
-        `UnsupportedError` when the kernel lacks the interface, `NotPermittedError` without CAP_NET_ADMIN.
+        `UnsupportedError` when the kernel lacks the interface, `NotPermittedError` without CAP_NET_ADMIN,
+        `InvalidRequestError` for another name.
         """
         dialect, transport = open_dialect(name, netns)
         return cls(dialect, transport, netns)
@@ -89,7 +90,10 @@ class Engine:
         self._run(ask(self._dialect.add_sa(sa)))
 
     def add_sas(self, sas: Iterable[SA]) -> None:
-        """Add many SAs as one pipelined batch; when one is refused, those that were added are deleted again."""
+        """Add many SAs as one pipelined batch; when one is refused, those that were added are deleted again.
+
+        One whose answer was lost may stay: the error's notes name it.
+        """
         self._run(add_sas(self._dialect, tuple(sas)))
 
     def update_sa(self, sa: SA) -> None:
@@ -110,7 +114,7 @@ class Engine:
 
     def iter_sas(self, matching: SAFilter = EVERY_SA) -> Generator[SA, None, None]:
         """Yield what `dump_sas` returns as it comes, in bounded memory, over a socket of its own."""
-        return run_stream(self._dialect.dump_sas(matching), self._transport.another)
+        return run_stream(self._dialect.dump_sas(matching), self._transport)
 
     def flush_sas(self, protocol: Protocol | None = None) -> None:
         """Delete all SAs of the namespace, or those of one protocol (RFC 2367 §3.1.9)."""
@@ -121,7 +125,10 @@ class Engine:
         self._run(ask(self._dialect.add_policy(policy)))
 
     def add_policies(self, policies: Iterable[Policy]) -> None:
-        """Add many policies as one pipelined batch; when one is refused, those that were added are deleted again."""
+        """Add many policies as one pipelined batch; when one is refused, those that were added are deleted again.
+
+        One whose answer was lost may stay: the error's notes name it.
+        """
         self._run(add_policies(self._dialect, tuple(policies)))
 
     def update_policy(self, policy: Policy) -> None:
@@ -145,30 +152,34 @@ class Engine:
 
     def iter_policies(self) -> Generator[Policy, None, None]:
         """Yield what `dump_policies` returns as it comes, in bounded memory, over a socket of its own."""
-        return run_stream(self._dialect.dump_policies(), self._transport.another)
+        return run_stream(self._dialect.dump_policies(), self._transport)
 
     def flush_policies(self) -> None:
         """Delete all policies of the namespace."""
         self._run(ask(self._dialect.flush_policies()))
 
     def register(self) -> SupportedAlgorithms:
-        """Return the algorithms that the kernel can use now (RFC 2367 §3.1.7); over XFRM it tells nobody.
+        """Return the algorithms that the kernel can use now (RFC 2367 §3.1.7).
 
-        To hear of what is wanted of a key manager, `watch`.
+        To hear of what is wanted of a key manager, `watch`. Raises `UnsupportedError` over XFRM, which lists none.
         """
         return self._run(ask(self._dialect.register()))
 
     def answer_acquire(self, acquire: Acquire, errno: int) -> None:
         """Tell the kernel, over PF_KEY, that no SA will come of an acquire, and why (RFC 2367 §3.1.6).
 
-        The kernel does not say whether it listened. Until the larval SA expires, packets of the flow are refused.
+        The kernel does not say whether it listened; it does not where XFRM has numbered the acquire after PF_KEY, as it
+        does where its module was loaded later. If it did, packets of the flow are dropped, and no other acquire is made
+        for it, until the larval SA expires.
         """
         self._run(ask(self._dialect.answer_acquire(acquire, errno)))
 
     def exchange(self, message: Message) -> tuple[Message, ...]:
         """Send any message of PF_KEY as it is, and return the messages of its answer: see `pfkeyx.pfkey.message`.
 
-        Its seq and pid are set here. Raises `UnsupportedError` over XFRM.
+        Its pid is set here, and its seq where that is 0. Raises `UnsupportedError` over XFRM, `InvalidRequestError` for
+        one that cannot be built, and for SADB_X_PROMISC, which needs a `PfkeySocket`. After a SADB_REGISTER for some
+        type of SA this engine counts as a key manager until it is closed, and an acquire waits for one that reads it.
         """
         return self._run(ask(self._dialect.message(message)))
 
@@ -191,7 +202,8 @@ class Engine:
     def watch(self, *kinds: type[Event]) -> "EventStream":
         """Listen for events of these kinds, all when none is named, on a socket of its own.
 
-        Iterate the stream, and close it or use it in `with`. What this engine changes itself is no event.
+        Iterate the stream, and close it or use it in `with`. What this engine changes itself is no event, but for the
+        moves it makes: `Migrated` does not say who did it.
         """
         return EventStream(open_events(self._dialect, self._transport, kinds, self._netns))
 
@@ -200,11 +212,15 @@ class Engine:
 
 
 class EventStream:
-    """Events as they come: an iterator that waits. Raises `EventsLostError` where events were dropped."""
+    """Events as they come: an iterator that waits.
+
+    Raises `EventsLostError` where events were dropped, and `MalformedReplyError` in the place of one that makes no
+    sense; both can be caught, and the stream goes on.
+    """
 
     def __init__(self, source: EventSource) -> None:
         self._source = source
-        self._waiting: deque[Event | EventsLostError] = deque()
+        self._waiting: deque[Event | PfkeyxError] = deque()
         try:
             source.start()
         except PfkeyxError:
@@ -227,8 +243,10 @@ class EventStream:
             if not poll.poll(None if left is None else left * 1000):
                 return None
             self._waiting.extend(self._source.receive())
+            if left == 0 and not self._waiting:
+                return None
         event = self._waiting.popleft()
-        if isinstance(event, EventsLostError):
+        if isinstance(event, PfkeyxError):
             raise event
         return event
 
@@ -236,9 +254,13 @@ class EventStream:
         """Stop listening."""
         self._source.close()
 
-    def __iter__(self) -> Iterator[Event]:
-        while (event := self.next()) is not None:
-            yield event
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        event = self.next()
+        assert event is not None  # it has no deadline
+        return event
 
     def __enter__(self) -> Self:
         return self
@@ -251,6 +273,8 @@ class EventStream:
 
 def open_events(dialect: Dialect, transport: Transport, kinds: Sequence[type[Event]], netns: str | None) -> EventSource:
     """Open a listening socket of a dialect, which passes over what was asked for on `transport`."""
+    if transport.fileno() < 0:
+        raise ClosedError()
     kinds = kinds or get_args(Event)
     if dialect.name == "xfrm":
         from pfkeyx.xfrm import XfrmEvents
@@ -263,6 +287,8 @@ def open_events(dialect: Dialect, transport: Transport, kinds: Sequence[type[Eve
 
 def open_dialect(name: EngineName | None, netns: str | None) -> tuple[Dialect, Transport]:
     """Open a kernel interface and return its dialect and transport; see `Engine.open`."""
+    if name not in (*get_args(EngineName), None):
+        raise InvalidRequestError(f"open {name}: there is no such engine; take {' or '.join(get_args(EngineName))}")
     if name == "pfkey":
         return _open_pfkey(netns)
     try:
@@ -300,6 +326,9 @@ def _add_all(additions: list[Request[None]], deletions: list[Request[None]]) -> 
     try:
         yield Batch(tuple(additions))
     except KernelError as refusal:
+        # What may not have been added may have been there before, so it is not deleted.
+        for lost in (reply for reply in refusal.replies if isinstance(reply, AnswerLostError)):
+            refusal.add_note(f"{lost.subject} may have been added: look, and delete it if it was not there before")
         outcomes = zip(deletions, refusal.replies, strict=True)
         try:
             yield Batch(tuple(deletion for deletion, reply in outcomes if not isinstance(reply, KernelError)))

@@ -8,7 +8,8 @@ Nothing here talks to a kernel or knows a dialect.
     ├── KernelError (OSError)              the kernel refused
     │   ├── NotPermittedError              EPERM, EACCES
     │   ├── NotFoundError                  ESRCH, ENOENT
-    │   └── AlreadyExistsError             EEXIST
+    │   ├── AlreadyExistsError             EEXIST
+    │   └── AnswerLostError                its answer did not come: it may have done what was asked
     ├── MalformedReplyError                the kernel's bytes make no sense
     ├── EventsLostError                    events were dropped: dump again
     ├── MigrationError                     a move stopped; says what is where
@@ -85,6 +86,10 @@ class AlreadyExistsError(KernelError):
     """Such an SA or policy is there already."""
 
 
+class AnswerLostError(KernelError):
+    """The kernel's answer did not come: it may have done what was asked, or not. Look before asking again."""
+
+
 _CHILDREN: dict[int, type[KernelError]] = {
     _errno.EPERM: NotPermittedError,
     _errno.EACCES: NotPermittedError,
@@ -122,10 +127,10 @@ class MigrationError(PfkeyxError):
 
 
 class ClosedError(PfkeyxError):
-    """The engine was used after it was closed."""
+    """An engine, a stream of events or a socket was used after it was closed."""
 
-    def __init__(self) -> None:
-        super().__init__("the engine is closed: open another with Engine.open()")
+    def __init__(self, reason: str = "the engine is closed: open another with Engine.open()") -> None:
+        super().__init__(reason)
 
 
 def _listed(objects: Sequence[object]) -> str:

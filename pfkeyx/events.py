@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
 from pfkeyx.algorithms import Algorithm
-from pfkeyx.errors import EventsLostError
 from pfkeyx.model import (
     SA,
     AddressPair,
@@ -13,12 +11,12 @@ from pfkeyx.model import (
     Lifetime,
     Policy,
     PolicyId,
+    Protocol,
     SAId,
     SecurityContext,
     Selector,
     Template,
 )
-from pfkeyx.model import Protocol as IPsecProtocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +36,22 @@ class Acquire:
 
     `policy_id` is the number of the SPD entry behind it: `Engine.get_policy` returns that, with the traffic
     selectors to negotiate (draft-schilcher §4). `sequence` names the larval SA to `Engine.get_spi` and
-    `Engine.answer_acquire`.
+    `Engine.answer_acquire`; where both kernel interfaces have listeners, the one asked last gives it its number.
     PF_KEY does not tell `selector`, the packet's flow, nor `reqid`; XFRM does not tell `proposals`.
     """
 
     source: IPAddress
     destination: IPAddress
-    protocol: IPsecProtocol
+    protocol: Protocol
     policy_id: int
     sequence: int
     selector: Selector | None = None
     reqid: int | None = None
     proposals: tuple[Proposal, ...] = ()
     security_context: SecurityContext | None = None
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.source} -> {self.destination} (acquire {self.sequence})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class SAChange:
 class SAFlush:
     """Someone other than the engine that watches deleted all SAs of a protocol; None is all IPsec protocols."""
 
-    protocol: IPsecProtocol | None
+    protocol: Protocol | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +130,3 @@ class PolicyFlush:
 
 
 Event = Acquire | Expire | NatMapping | Migrated | SAChange | SAFlush | PolicyChange | PolicyFlush
-
-
-class EventSource(Protocol):
-    """A socket that only listens, in one dialect."""
-
-    def fileno(self) -> int:
-        """Return the socket's file descriptor, -1 when closed."""
-
-    def start(self) -> None:
-        """Ask the kernel to be told, which may take it a moment; from then on nothing is missed."""
-
-    def receive(self) -> list[Event | EventsLostError]:
-        """Return the events that wait, none when none does, with an `EventsLostError` where some were dropped."""
-
-    def close(self) -> None:
-        """Close the socket."""

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pfkeyx.errors import ClosedError, KernelError, PfkeyxError
-from pfkeyx.events import Acquire
+from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.model import SA, IPAddress, Mode, Policy, PolicyId, SAFilter, SAId
 from pfkeyx.model import Protocol as IPsecProtocol
@@ -153,6 +153,26 @@ class Dialect(Protocol):
         """Probe for a feature without changing anything."""
 
 
+class EventSource(Protocol):
+    """A socket that only listens, in one dialect."""
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor, -1 when closed."""
+
+    def start(self) -> None:
+        """Ask the kernel to be told, which may take it a moment; from then on nothing is missed."""
+
+    def receive(self) -> list[Event | PfkeyxError]:
+        """Return the events that wait, none when none does.
+
+        Among them stand an `EventsLostError` where some were dropped, and a `MalformedReplyError` for each that makes
+        no sense.
+        """
+
+    def close(self) -> None:
+        """Close the socket."""
+
+
 def ask(request: Request[T]) -> Operation[T]:
     """Send one request and return its reply."""
     (reply,) = yield Batch((request,))
@@ -191,9 +211,9 @@ async def arun(operation: Operation[T], transport: Transport) -> T:
         return cast(T, stop.value)
 
 
-def run_stream(request: Request[list[T]], open_transport: Callable[[], Transport]) -> Generator[T, None, None]:
-    """Hand out the entries of a dump as they come, blocking, over a transport of its own that is closed at the end."""
-    transport = open_transport()
+def run_stream(request: Request[list[T]], asked: Transport) -> Generator[T, None, None]:
+    """Hand out the entries of a dump as they come, blocking, over another socket like the one that is asked."""
+    transport = _another(asked)
     try:
         stream = transport.stream(request)
         entries = next(stream, None)
@@ -211,9 +231,9 @@ def run_stream(request: Request[list[T]], open_transport: Callable[[], Transport
         transport.close()
 
 
-async def arun_stream(request: Request[list[T]], open_transport: Callable[[], Transport]) -> AsyncGenerator[T, None]:
+async def arun_stream(request: Request[list[T]], asked: Transport) -> AsyncGenerator[T, None]:
     """Hand out the entries of a dump as they come, in the running event loop; see `run_stream`."""
-    transport = open_transport()
+    transport = _another(asked)
     try:
         stream = transport.stream(request)
         entries = next(stream, None)
@@ -231,6 +251,12 @@ async def arun_stream(request: Request[list[T]], open_transport: Callable[[], Tr
                 entries = stream.throw(TimeoutError())
     finally:
         transport.close()
+
+
+def _another(transport: Transport) -> Transport:
+    if transport.fileno() < 0:
+        raise ClosedError()
+    return transport.another()
 
 
 #: A kernel answers while it takes the request, so an answer that is not there after this long is lost.
@@ -299,22 +325,35 @@ def _is_readable(transport: Transport, patience: _Patience) -> bool:
 async def _becomes_readable(transport: Transport, patience: _Patience) -> bool:
     try:
         async with asyncio.timeout(max(0, patience.left_s)):
-            await readable(transport.fileno())
+            await Readiness(transport.fileno()).future
     except TimeoutError:
         return False
     return True
 
 
-def readable(fd: int) -> asyncio.Future[None]:
-    """Return a future of the running event loop that is done when `fd` can be read, or when it is given up."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
+class Readiness:
+    """A future of the running event loop, done when a descriptor can be read; give it up before closing that."""
 
-    def is_ready() -> None:
-        loop.remove_reader(fd)
-        if not ready.done():
-            ready.set_result(None)
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(fd, self._is_ready)
+        self.future.add_done_callback(lambda _: self._let_go())
 
-    loop.add_reader(fd, is_ready)
-    ready.add_done_callback(lambda _: loop.remove_reader(fd))
-    return ready
+    def give_up(self) -> None:
+        """Let the loop go of the descriptor, and whoever waits have a `ClosedError`."""
+        self._let_go()
+        if not self.future.done():
+            self.future.set_exception(ClosedError())
+
+    def _is_ready(self) -> None:
+        self._let_go()
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def _let_go(self) -> None:
+        # Once and no more: the number may be another descriptor's by the time that a callback runs.
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            self._fd = -1

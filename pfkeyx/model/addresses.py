@@ -49,6 +49,13 @@ class Selector:
     interface_index: int = 0
     user: int = 0
 
+    def __post_init__(self) -> None:
+        # An interface without host bits is no other prefix than its network, though Python has them differ.
+        for name in ("source", "destination"):
+            prefix = getattr(self, name)
+            if isinstance(prefix, (IPv4Interface, IPv6Interface)):
+                object.__setattr__(self, name, make_prefix(prefix.ip, prefix.network.prefixlen))
+
     def __str__(self) -> str:
         protocol = f" protocol {self.protocol}" if self.protocol else ""
         return f"{self.source} -> {self.destination}{protocol}"

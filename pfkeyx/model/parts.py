@@ -102,7 +102,11 @@ class UdpEncap:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """When an SA or policy ends; None is never. `seconds` count from its making, `idle_seconds` from first use."""
+    """When an SA or policy ends; None is never.
+
+    `seconds` count from its making; `idle_seconds` of an SA from its first use, of a policy from its last. Linux counts
+    neither `octets` nor `packets` for a policy.
+    """
 
     octets: int | None = None
     packets: int | None = None
@@ -123,7 +127,10 @@ NO_LIMITS = Lifetime()
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What has gone through: octets, packets, when it was made and first used (epoch seconds, 0 = never)."""
+    """What has gone through: octets, packets, when it was made and first used (epoch seconds, 0 = never).
+
+    Linux counts neither octets nor packets for a policy, and its `first_used` is when it was used last.
+    """
 
     octets: int
     packets: int

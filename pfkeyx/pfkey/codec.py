@@ -160,9 +160,9 @@ def policy_id_extensions(policy_id: PolicyId) -> dict[int, Extension]:
     }
 
 
-def policy_index_extensions(index: int, direction: int = 0) -> dict[int, Extension]:
-    """Return the extension that a policy is looked up by: its index."""
-    return {ExtensionType.X_POLICY: PolicyExtension(lib.IPSEC_POLICY_NONE, direction, index)}
+def policy_index_extensions(index: int) -> dict[int, Extension]:
+    """Return the extension that a policy is looked up by: its index, of which the direction is a part."""
+    return {ExtensionType.X_POLICY: PolicyExtension(lib.IPSEC_POLICY_NONE, lib.IPSEC_DIR_ANY, index)}
 
 
 def decode_sa(message: Message) -> SA:
@@ -179,11 +179,6 @@ def decode_policy(message: Message) -> Policy:
         return _decode_policy(message)
     except (KeyError, ValueError) as error:
         raise MalformedReplyError(f"PF_KEY message {message.type}: no such value in a policy: {error}") from error
-
-
-def is_ipsec(message: Message) -> bool:
-    """Return whether a message is of an IPsec protocol, or of none in particular."""
-    return message.satype in PROTOCOLS or message.satype is SAType.UNSPEC
 
 
 def decode_supported(message: Message) -> SupportedAlgorithms:

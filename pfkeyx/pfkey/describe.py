@@ -5,7 +5,7 @@ What cannot be understood is told and not shown, since nobody knows where in it 
 
 import struct
 from collections.abc import Iterator
-from errno import errorcode
+from errno import EOPNOTSUPP, errorcode
 from typing import Any
 
 from pfkeyx.native import ffi, lib
@@ -18,6 +18,8 @@ _BASE_HEADER = struct.Struct("=BBBBHHII")
 _EXTENSION_HEADER = struct.Struct("=HH")
 _WORD = 8
 _IN_HEX = {"spi", "flags"}
+#: Linux has one number for two names, and Python's choice is not the one that sockets use.
+_ERRORS = {**errorcode, EOPNOTSUPP: "EOPNOTSUPP"}
 
 
 def describe(data: bytes | memoryview) -> str:
@@ -42,7 +44,7 @@ def _lines(data: bytes) -> Iterator[str]:
         yield from _hex(data, 0, 0)
         return
     version, msgtype, error, satype, words, reserved, seq, pid = _BASE_HEADER.unpack_from(data)
-    refusal = f" {errorcode[error]}" if error in errorcode else ""
+    refusal = f" {_ERRORS[error]}" if error in _ERRORS else ""
     arrived = "" if words * _WORD == len(data) else f" ({words * _WORD} bytes, but {len(data)} arrived)"
     yield (
         f"{MessageType(msgtype)}: version {version}, errno {error}{refusal}, satype {SAType(satype)}, "
@@ -53,8 +55,13 @@ def _lines(data: bytes) -> Iterator[str]:
     if version != lib.PF_KEY_V2:
         yield from _broken(data, offset, f"version {version} may lay out the rest otherwise")
         return
+    seen = set()
     while offset < len(data):
         size, exttype = _extension_header(data, offset)
+        if exttype in seen:
+            yield from _broken(data, offset, f"{exttype} comes twice")
+            return
+        seen.add(exttype)
         if not size:
             yield from _broken(data, offset, "an extension that has no length or goes beyond the end")
             return

@@ -7,6 +7,7 @@ here, and how the bytes lie is `layout.py`'s and the C core's to know.
 from dataclasses import dataclass
 from typing import NamedTuple, Self, TypeAlias
 
+from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import IPAddress, Key
 
 
@@ -48,7 +49,7 @@ class KeyExtension:
 
     def __post_init__(self) -> None:
         if (self.bits + 7) // 8 != len(self.key):
-            raise ValueError(f"{len(self.key)} bytes of key are not {self.bits} bits")
+            raise InvalidRequestError(f"{len(self.key)} bytes of key are not {self.bits} bits")
 
     @classmethod
     def of(cls, key: Key) -> Self:

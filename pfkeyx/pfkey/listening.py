@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Self
 
-from pfkeyx.errors import EventsLostError, KernelError
+from pfkeyx.errors import EventsLostError, KernelError, MalformedReplyError, PfkeyxError
 from pfkeyx.events import (
     Acquire,
     Event,
@@ -17,7 +17,7 @@ from pfkeyx.events import (
     SAChange,
     SAFlush,
 )
-from pfkeyx.pfkey.codec import is_ipsec
+from pfkeyx.pfkey.codec import PROTOCOLS
 from pfkeyx.pfkey.events import (
     decode_acquire,
     decode_expire,
@@ -52,6 +52,7 @@ _DECODERS: dict[MessageType, tuple[type[Event], Callable[[Message], Event]]] = {
 }
 #: Told to those only who have registered; all else is told to every socket.
 _FOR_REGISTERED = {Acquire, Expire, NatMapping}
+_OF_ONE_SA = {Acquire, Expire, SAChange}
 _CHANGES = (SAChange, SAFlush, PolicyChange, PolicyFlush)
 
 
@@ -91,21 +92,24 @@ class PfkeyEvents:
             # Whoever has registered for any type of SA hears of all (RFC 2367 §3.1.7 has it per type).
             self._socket.send(Message(MessageType.REGISTER, SAType.ESP, pid=os.getpid()))
 
-    def receive(self) -> list[Event | EventsLostError]:
-        """Return the events that wait, none when none does; the last is an `EventsLostError` where some were dropped.
+    def receive(self) -> list[Event | PfkeyxError]:
+        """Return the events that wait; see `EventSource.receive`.
 
         Raises `KernelError` when the kernel does not let this socket listen, or the socket is broken.
         """
-        events: list[Event | EventsLostError] = []
+        events: list[Event | PfkeyxError] = []
         has_lost = False
         for _ in repeat(None, _AT_ONCE):
-            data = self._socket.receive_bytes()
+            data = self._socket.receive_view()
             if data is None:
                 break
             has_lost = has_lost or self._socket.may_have_lost()
-            event = self._event(data)
-            if event is not None:
-                events.append(event)
+            try:
+                event = self._event(data)
+            except MalformedReplyError as error:
+                events.append(error)
+            else:
+                events += [] if event is None else [event]
         if has_lost:
             events.append(EventsLostError("PF_KEY events came faster than they were read: dump again"))
         return events
@@ -115,8 +119,10 @@ class PfkeyEvents:
         if header.type is MessageType.REGISTER and header.pid == os.getpid() and header.errno:
             raise KernelError.of(header.errno, "listen for PF_KEY events")
         kind, decode = _DECODERS.get(header.type, (None, None))
-        # An SA of a protocol that is not IPsec's, like Mobile IPv6's, has no type here.
-        if kind not in self._kinds or decode is None or header.errno or not is_ipsec(header):
+        if kind not in self._kinds or decode is None or header.errno:
+            return None
+        # An SA of no IPsec protocol: what a request for an SPI of no type has left behind.
+        if kind in _OF_ONE_SA and header.satype not in PROTOCOLS:
             return None
         if kind in _CHANGES and self._is_own(header.pid, header.seq):
             return None

@@ -112,7 +112,7 @@ def build(message: Message) -> Outgoing:
             put(builder, exttype, extension)
             if builder.error:
                 break
-    except (OverflowError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InvalidRequestError(f"{subject}: {error}") from error
     match -lib.pfkeyx_finish(builder):
         case 0:

@@ -1,11 +1,11 @@
 """What can be asked over PF_KEY, as requests: each names its message, and how its answer is read."""
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pfkeyx import checks
 from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError, UnsupportedError
@@ -26,7 +26,7 @@ from pfkeyx.model import (
 from pfkeyx.native import lib
 from pfkeyx.operation import Operation, Request, ask
 from pfkeyx.pfkey import codec, limits, parts
-from pfkeyx.pfkey.extensions import SA2Extension, SAExtension, SPIRangeExtension
+from pfkeyx.pfkey.extensions import AddressExtension, PolicyExtension, SA2Extension, SAExtension, SPIRangeExtension
 from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, Outgoing, SAType, build
 
 T = TypeVar("T")
@@ -137,9 +137,7 @@ class PfkeyDialect:
         """Return the request that deletes one policy (SADB_X_SPDDELETE; by its index, SADB_X_SPDDELETE2)."""
         if isinstance(policy_id, int):
             checks.check_policy_index("delete policy", policy_id)
-            # The direction is part of the index; Linux takes no policy extension without one.
-            extensions = codec.policy_index_extensions(policy_id)
-            message = Message(MessageType.X_SPDDELETE2, extensions=extensions)
+            message = Message(MessageType.X_SPDDELETE2, extensions=codec.policy_index_extensions(policy_id))
         else:
             checks.check_policy_id("delete policy", policy_id)
             limits.check_policy_id("delete policy", policy_id)
@@ -187,7 +185,7 @@ class PfkeyDialect:
         return _request("answer acquire", acquire, message, Answer.NONE, _nothing, sequence=acquire.sequence)
 
     def message(self, message: Message) -> Request[tuple[Message, ...]]:
-        """Return the request that sends a message as it is, but for its seq and pid."""
+        """Return the request that sends a message as it is, but for its pid, and for its seq where that is 0."""
         if message.type is MessageType.X_PROMISC and message.satype and not message.extensions:
             # It would hear its own requests, which look like their answers.
             raise InvalidRequestError(
@@ -195,7 +193,7 @@ class PfkeyDialect:
                 "open a PfkeySocket for that"
             )
         answer = _ANSWERS.get(message.type, Answer.ONE)
-        sequence = message.seq if message.type in (MessageType.GETSPI, MessageType.ACQUIRE) else 0
+        sequence = 0 if answer is Answer.DUMP else message.seq
         return _request("send", message.type, message, answer, tuple, sequence=sequence)
 
     def supports(self, feature: Feature) -> Operation[Support]:
@@ -282,20 +280,25 @@ def _request(
         outgoing = build(message)
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{operation} {subject}: {error}") from error
-    announced = partial(_is_same_move, message) if message.type is MessageType.X_MIGRATE else None
+    announced = partial(_is_same_move, _move(message)) if message.type is MessageType.X_MIGRATE else None
     return Request(operation, subject, Wire(outgoing, answer, sequence, announced), decode)
 
 
-def _is_same_move(asked: Message, announced: Message) -> bool:
+def _is_same_move(asked: tuple[object, ...] | None, announced: Message) -> bool:
     """Return whether a broadcast tells of the move that was asked for: the kernel repeats what it moved."""
-    return _move(asked) == _move(announced)
+    return asked is not None and asked == _move(announced)
 
 
 def _move(message: Message) -> tuple[object, ...] | None:
-    extensions: Mapping[int, Any] = message.extensions
-    policy = extensions.get(ExtensionType.X_POLICY)
-    source, destination = extensions.get(ExtensionType.ADDRESS_SRC), extensions.get(ExtensionType.ADDRESS_DST)
-    if policy is None or source is None or destination is None:
+    """Return what tells a move from others, None for a message that moves nothing."""
+    policy = message.extensions.get(ExtensionType.X_POLICY)
+    source = message.extensions.get(ExtensionType.ADDRESS_SRC)
+    destination = message.extensions.get(ExtensionType.ADDRESS_DST)
+    if not (
+        isinstance(policy, PolicyExtension)
+        and isinstance(source, AddressExtension)
+        and isinstance(destination, AddressExtension)
+    ):
         return None
     # Linux reads mode 0 as transport, and makes up the levels, protocol and ports that it tells.
     requests = tuple(

@@ -8,6 +8,7 @@ from typing import Self
 
 from pfkeyx.errors import ClosedError, KernelError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
+from pfkeyx.operation import Readiness
 from pfkeyx.pfkey.message import Message, Outgoing, build, read
 
 _PAGE = 4096
@@ -79,11 +80,17 @@ class PfkeySocket:
 
         Raises `MalformedReplyError` for one that makes no sense, and has taken it from the socket.
         """
-        while (data := self.receive_bytes()) is None:
+        while (data := self.receive_view()) is None:
             poll = select.poll()
             poll.register(self._open_fd(), select.POLLIN)
             if not poll.poll(None if timeout_s is None else timeout_s * 1000):
                 return None
+        return read(data)
+
+    async def receive_async(self) -> Message:
+        """Return the next message, waiting for it in the running event loop; see `receive`."""
+        while (data := self.receive_view()) is None:
+            await Readiness(self._open_fd()).future
         return read(data)
 
     def may_have_lost(self) -> bool:
@@ -102,9 +109,18 @@ class PfkeySocket:
         """Send a message that is built already, and return 0 or the errno with which the kernel did not take it in."""
         return -lib.pfkeyx_send(self._open_fd(), message.data, message.size)
 
-    def receive_bytes(self) -> memoryview | None:
-        """Return the bytes of the next message, in memory that the one after it takes over; None when none waits.
+    def receive_bytes(self) -> bytes | None:
+        """Return the bytes of the next message, None when none waits; others' messages have keys in them.
 
+        Raises `KernelError` when the socket is broken.
+        """
+        view = self.receive_view()
+        return None if view is None else bytes(view)
+
+    def receive_view(self) -> memoryview | None:
+        """Return the next message where the C core has it, wiped when it is done with; None when none waits.
+
+        It must not be looked at after another message was received or the socket was closed: it lies elsewhere then.
         Raises `KernelError` when the socket is broken.
         """
         status = lib.pfkeyx_receive(self._open_fd(), self._buffer)
@@ -117,5 +133,5 @@ class PfkeySocket:
     def _open_fd(self) -> int:
         fd = self._socket.fileno()
         if fd < 0:
-            raise ClosedError()
+            raise ClosedError("the PF_KEY socket is closed: open another PfkeySocket()")
         return fd

@@ -9,10 +9,10 @@ import os
 import random
 import socket
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import count, groupby
 from typing import Any, Self
 
-from pfkeyx.errors import KernelError, UnsupportedError
+from pfkeyx.errors import AnswerLostError, KernelError, UnsupportedError
 from pfkeyx.operation import Batch, Exchange, Request, Stream
 from pfkeyx.pfkey.message import Message, MessageType, Outgoing, read, read_header
 from pfkeyx.pfkey.requests import Answer, Wire
@@ -24,6 +24,8 @@ _PIPELINED = 32
 _FIRST_SEQ = 1 << 31
 #: A stream hands its entries on in chunks of this size.
 _CHUNK = 64
+#: After so many messages of others the driver has a turn, which knows how long the answer is still waited for.
+_OF_OTHERS = 256
 #: What only reads is asked again when its answer was lost; so often in all.
 _ATTEMPTS = 3
 _READING = {MessageType.GET, MessageType.DUMP, MessageType.X_SPDGET, MessageType.X_SPDDUMP}
@@ -94,40 +96,43 @@ class PfkeyTransport:
         """
         dump = _Waiting(request)
         waiting = self._send_all([dump])
+        of_others = 0
         while waiting:
-            if (data := self._socket.receive_bytes()) is None:
+            data = self._socket.receive_view()
+            if data is not None:
+                of_others = 0 if self._take(waiting, data) else of_others + 1
+            if data is None or len(dump.messages) >= _CHUNK or of_others >= _OF_OTHERS:
+                of_others = 0
                 try:
                     yield dump.take_out()
                 except TimeoutError:
                     _lose(waiting)
-            else:
-                self._take(waiting, data)
-                if len(dump.messages) >= _CHUNK:
-                    yield dump.take_out()
-        reply = dump.reply()
-        if isinstance(reply, KernelError):
-            raise reply
-        if reply:
-            yield reply
+        if entries := dump.take_out():
+            yield entries
+        if dump.error is not None:
+            raise dump.error
 
     def _ask(self, items: Sequence["_Waiting"]) -> Iterator[int]:
         """Send requests and take in their answers."""
         self._progress += 1
+        yield from self._discard()
         waiting = self._send_all(items)
+        of_others = 0
         while waiting:
             try:
-                data = self._socket.receive_bytes()
+                data = self._socket.receive_view()
             except KernelError as error:
                 _lose(waiting, error.errno or errno.EIO)
                 continue
-            if data is not None:
-                self._take(waiting, data)
-                continue
-            # A refusal would have been here, since the kernel answers while it takes a request.
-            for item in [item for item in waiting.values() if item.wire.answer is Answer.NONE]:
-                item.is_complete = True
-                del waiting[item.seq]
-            if waiting:
+            if data is None:
+                # A refusal would have been here, since the kernel answers while it takes a request.
+                for item in [item for item in waiting.values() if item.wire.answer is Answer.NONE]:
+                    item.is_complete = True
+                    del waiting[item.seq]
+            else:
+                of_others = 0 if self._take(waiting, data) else of_others + 1
+            if waiting and (data is None or of_others >= _OF_OTHERS):
+                of_others = 0
                 try:
                     yield self._progress
                 except TimeoutError:
@@ -135,7 +140,6 @@ class PfkeyTransport:
 
     def _send_all(self, items: Sequence["_Waiting"]) -> dict[int, "_Waiting"]:
         """Send requests and return those that were taken, by their numbers."""
-        self._discard()
         for item in items:
             item.begin(item.wire.sequence or self._next_seq())
             item.message.stamp(item.seq, self._pid)
@@ -143,23 +147,32 @@ class PfkeyTransport:
                 item.refuse(error)
         return {item.seq: item for item in items if not item.is_complete}
 
-    def _discard(self) -> None:
+    def _discard(self) -> Iterator[int]:
         """Read what waits: others' broadcasts, which would take the answers' room, or an abandoned dump."""
         try:
-            while self._socket.receive_bytes() is not None:
-                pass
+            for passed in count(1):
+                if self._socket.receive_view() is None:
+                    return
+                if passed % _OF_OTHERS == 0:
+                    yield self._progress
+        except TimeoutError:
+            # Others talk faster than this reads; the answers are found among what they say.
+            return
         except KernelError:
             # A socket that is broken says so again when its answer is read.
             return
 
-    def _take(self, waiting: dict[int, "_Waiting"], data: memoryview) -> None:
+    def _take(self, waiting: dict[int, "_Waiting"], data: memoryview) -> bool:
+        """Take in a message; return whether it belongs to an answer."""
         header = read_header(data)
         item = self._asked(waiting, header, data)
-        if item is not None:
-            self._progress += 1
-            item.take(header, data)
-            if item.is_complete:
-                del waiting[item.seq]
+        if item is None:
+            return False
+        self._progress += 1
+        item.take(header, data)
+        if item.is_complete:
+            del waiting[item.seq]
+        return True
 
     def _asked(self, waiting: dict[int, "_Waiting"], header: Message, data: memoryview) -> "_Waiting | None":
         """Return the request that a message answers, None when it is somebody else's."""
@@ -190,9 +203,8 @@ class _Waiting:
         self.seq = seq
         self.messages: list[Message] = []
         self.is_complete = False
-        self.is_lost = False
+        self.error: KernelError | None = None
         self._entries = 0
-        self._error: KernelError | None = None
 
     @property
     def wire(self) -> Wire:
@@ -202,6 +214,10 @@ class _Waiting:
     @property
     def message(self) -> Outgoing:
         return self.wire.message
+
+    @property
+    def is_lost(self) -> bool:
+        return isinstance(self.error, AnswerLostError)
 
     @property
     def is_dump(self) -> bool:
@@ -224,13 +240,13 @@ class _Waiting:
 
     def refuse(self, code: int, detail: str = "") -> None:
         """Let the answer be a refusal."""
-        self._error = KernelError.of(code, self._request.operation, self._request.subject, detail)
+        self.error = KernelError.of(code, self._request.operation, self._request.subject, detail)
         self.is_complete = True
 
     def lose(self, code: int, detail: str) -> None:
         """Let the answer be one that never came."""
-        self.refuse(code, detail)
-        self.is_lost = True
+        self.error = AnswerLostError(code, self._request.operation, self._request.subject, detail)
+        self.is_complete = True
 
     def take_out(self) -> Any:
         """Return what has come of a dump since the last time."""
@@ -239,7 +255,7 @@ class _Waiting:
 
     def reply(self) -> Any:
         """Return the decoded answer, or the `KernelError`."""
-        return self._error if self._error is not None else self._request.decode(self.messages)
+        return self.error if self.error is not None else self._request.decode(self.messages)
 
     def _take_entry(self, header: Message, data: memoryview) -> None:
         if header.seq == self.seq:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from pfkeyx.errors import EventsLostError, KernelError
+from pfkeyx.errors import EventsLostError, KernelError, MalformedReplyError, PfkeyxError
 from pfkeyx.events import (
     Acquire,
     Change,
@@ -87,10 +87,10 @@ class XfrmEvents:
     def start(self) -> None:
         """Do nothing: a socket in its groups is told at once."""
 
-    def receive(self) -> list[Event | EventsLostError]:
-        """Return the events of one datagram, none when nothing waits, and an `EventsLostError` where some were dropped.
+    def receive(self) -> list[Event | PfkeyxError]:
+        """Return the events of one datagram, none when nothing waits; see `EventSource.receive`.
 
-        Raises `MalformedReplyError` for an event that makes no sense, `KernelError` when the socket is broken.
+        Raises `MalformedReplyError` for a datagram that is none, `KernelError` when the socket is broken.
         """
         try:
             data = self._socket.recv(DATAGRAM)
@@ -101,13 +101,17 @@ class XfrmEvents:
                 return [EventsLostError("XFRM events came faster than they were read: dump again")]
             raise KernelError.of(error.errno or errno.EIO, "receive XFRM events") from error
         events = (self._event(header, message) for header, message in walk(data))
-        return [event for event in events if event is not None and _is_ipsec(event)]
+        return [event for event in events if event is not None]
 
-    def _event(self, header: Header, message: bytes) -> Event | None:
+    def _event(self, header: Header, message: bytes) -> Event | PfkeyxError | None:
         announced = self._announcements.get(header.type)
         if announced is None or (announced.kind in _CHANGES and self._is_own(header.sender, header.sequence)):
             return None
-        return parts.decoding(announced.decode, parse(wire.RECEIVED[header.type], message))
+        try:
+            event = parts.decoding(announced.decode, parse(wire.RECEIVED[header.type], message))
+        except MalformedReplyError as error:
+            return error
+        return event if _is_ipsec(event) else None
 
 
 def _is_ipsec(event: Event) -> bool:

@@ -24,7 +24,7 @@ from pyroute2.netlink import (
 )
 from pyroute2.netlink.exceptions import NetlinkDecodeError
 
-from pfkeyx.errors import KernelError, MalformedReplyError, UnsupportedError
+from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, open_raw
 from pfkeyx.operation import Batch, Exchange, Request, Stream
 from pfkeyx.xfrm import messages as wire
@@ -221,6 +221,11 @@ class _Waiting:
         """Let the answer be a refusal."""
         self.error = KernelError.of(code, self._request.operation, self._request.subject, detail)
 
+    def lose(self, code: int) -> None:
+        """Let the answer be one that never came."""
+        detail = "the answer was lost; the kernel may have done it: look before asking again"
+        self.error = AnswerLostError(code, self._request.operation, self._request.subject, detail)
+
     def reply(self) -> Any:
         """Return the decoded answer, or the `KernelError`."""
         return self.error if self.error is not None else self._request.decode(self._messages)
@@ -266,7 +271,7 @@ def _distance(first: int, sequence: int) -> int:
 
 def _lose(waiting: dict[int, _Waiting], code: int) -> None:
     for item in waiting.values():
-        item.refuse(code, "the answer was lost; the kernel may have done it: look before asking again")
+        item.lose(code)
     waiting.clear()
 
 

@@ -63,3 +63,4 @@ def test_the_examples_of_speaking_pf_key_work(road: Road, traffic: Traffic, caps
     assert "esp 0x" in shown
     assert "SADB_X_SPDGET" in shown
     assert "SADB_FLUSH: version 2" in shown
+    assert shown.rstrip().endswith("192.0.2.3")

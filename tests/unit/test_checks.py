@@ -167,6 +167,14 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
     (lambda e: e.add_sa(replace(IPCOMP, authentication=SHA256)), "IPComp needs a compression algorithm"),
     (lambda e: e.add_sa(replace(IPCOMP, compression=NULL)), "null is not a compression algorithm"),
     (lambda e: e.add_sa(replace(IPCOMP, id=SAId(REMOTE, 0x10000, Protocol.IPCOMP))), "an IPComp CPI has 16 bits"),
+    (
+        lambda e: e.add_sa(replace(OUTBOUND, id=replace(OUTBOUND.id, protocol=Protocol.AH), authentication=SHA256)),
+        "AH does not encrypt",
+    ),
+    (lambda e: e.add_sa(replace(OUTBOUND, lifetime=Lifetime(hard=Limit(seconds=1 << 62)))), "a limit of 46116860"),
+    (lambda e: e.add_sa(replace(OUTBOUND, source="192.0.2.1")), "'192.0.2.1' is no address"),  # type: ignore[arg-type]
+    (lambda e: e.get_sa(SAId("192.0.2.1", 5)), "'192.0.2.1' is no address"),  # type: ignore[arg-type]
+    (lambda e: e.get_sa(SAId(ip_address("fe80::1%lo"), 5)), "fe80::1%lo has a zone"),
     (lambda e: e.add_sa(replace(IPCOMP, replay_window=32)), "IPComp has no sequence numbers .* give replay_window=0"),
     (lambda e: e.add_sa(replace(OUTBOUND, compression=DEFLATE)), "esp does not compress"),
     (lambda e: e.add_sa(replace(OUTBOUND, security_context=SecurityContext(b""))), "has 1 to 4096 bytes, not 0"),

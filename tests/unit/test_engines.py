@@ -2,14 +2,17 @@
 
 import asyncio
 import inspect
+import selectors
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from pfkeyx import (
     AlreadyExistsError,
+    AnswerLostError,
     AsyncEngine,
     AsyncEventStream,
     ClosedError,
@@ -21,10 +24,13 @@ from pfkeyx import (
     Key,
     NotFoundError,
     NotPermittedError,
+    PfkeyxError,
     PolicyFlush,
     SAId,
     Support,
 )
+from pfkeyx.operation import Readiness
+from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
 from tests.unit.samples import INBOUND, OUTBOUND, POLICIES
@@ -138,7 +144,7 @@ async def test_closing_a_stream_wakes_who_waits_for_it() -> None:
         def start(self) -> None:
             pass
 
-        def receive(self) -> list[Event | EventsLostError]:
+        def receive(self) -> list[Event | PfkeyxError]:
             return []
 
     stream = AsyncEventStream(Silence())
@@ -162,7 +168,7 @@ async def test_a_stream_that_may_not_begin_is_closed() -> None:
         def start(self) -> None:
             raise refusal
 
-        def receive(self) -> list[Event | EventsLostError]:
+        def receive(self) -> list[Event | PfkeyxError]:
             raise AssertionError
 
         def close(self) -> None:
@@ -187,7 +193,7 @@ async def test_a_loss_is_raised_in_its_place_and_the_stream_goes_on() -> None:
         def start(self) -> None:
             pass
 
-        def receive(self) -> list[Event | EventsLostError]:
+        def receive(self) -> list[Event | PfkeyxError]:
             return [PolicyFlush(), EventsLostError("dump again")]
 
     with EventStream(Flood()) as stream:
@@ -208,6 +214,121 @@ def test_the_refusal_is_told_also_when_its_undoing_is_refused() -> None:
     with pytest.raises(AlreadyExistsError) as caught:
         Engine(XfrmDialect(), ScriptedKernel(script)).add_sas([INBOUND, OUTBOUND])
     assert "could be deleted again" in caught.value.__notes__[0]
+
+
+def test_what_may_have_been_added_is_named_and_not_deleted() -> None:
+    lost = AnswerLostError(110, "add SA", OUTBOUND)
+    kernel = ScriptedKernel([("add SA", None), ("add SA", lost), ("delete SA", None)])
+    with pytest.raises(AnswerLostError) as caught:
+        Engine(XfrmDialect(), kernel).add_sas([INBOUND, OUTBOUND])
+    assert str(OUTBOUND) in caught.value.__notes__[0]
+    assert kernel.asked[-1][:2] == ("delete SA", INBOUND.id)
+
+
+async def test_what_was_asked_for_before_an_engine_closes_is_done() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    engine = AsyncEngine(PfkeyDialect(), PfkeyTransport.over(ours))
+    flushing = asyncio.ensure_future(engine.flush_sas())
+    request = await asyncio.to_thread(_received, theirs)
+    engine.close()
+    with pytest.raises(ClosedError):
+        await engine.flush_policies()
+    theirs.send(request)
+    await flushing
+    assert ours.fileno() == -1
+    theirs.close()
+
+
+def test_a_closed_engine_neither_streams_nor_listens() -> None:
+    for name in ("xfrm", "pfkey"):
+        dialect = XfrmDialect() if name == "xfrm" else PfkeyDialect()
+        engine = Engine(dialect, ScriptedKernel([]))
+        engine.close()
+        with pytest.raises(ClosedError):
+            next(engine.iter_sas())
+        with pytest.raises(ClosedError):
+            engine.watch()
+
+
+async def test_a_closed_async_engine_neither_streams_nor_listens() -> None:
+    engine = AsyncEngine(PfkeyDialect(), ScriptedKernel([]))
+    engine.close()
+    with pytest.raises(ClosedError):
+        await anext(engine.iter_policies())
+    with pytest.raises(ClosedError):
+        engine.watch()
+
+
+async def test_a_listener_that_is_given_up_while_it_starts_starts_once_and_is_closed_after() -> None:
+    may_go_on, is_closed = threading.Event(), asyncio.Event()
+    calls = []
+
+    class Slow:
+        is_open = True
+
+        def fileno(self) -> int:
+            return 0 if self.is_open else -1
+
+        def start(self) -> None:
+            calls.append("start")
+            may_go_on.wait()
+
+        def receive(self) -> list[Event | PfkeyxError]:
+            raise AssertionError
+
+        def close(self) -> None:
+            calls.append("close")
+            self.is_open = False
+            is_closed.set()
+
+    stream = AsyncEventStream(Slow())
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stream.next(), 0.01)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(stream.__aenter__(), 0.01)
+    assert calls == ["start"]
+    may_go_on.set()
+    await asyncio.wait_for(is_closed.wait(), 60)
+    assert calls == ["start", "close"]
+
+
+async def test_the_loop_lets_go_of_a_descriptor_once() -> None:
+    first, second = socket.socketpair()
+    given_up = Readiness(first.fileno())
+    given_up.future.cancel()
+    given_up.give_up()
+    # Another waits for what may be a descriptor of the same number.
+    again = Readiness(first.fileno())
+    second.send(b"readable")
+    await asyncio.wait_for(again.future, 10)
+    first.close()
+    second.close()
+
+
+def test_a_deadline_is_kept_while_others_talk() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.send(b"always readable")
+
+    class Babble:
+        fileno, close = ours.fileno, ours.close
+
+        def start(self) -> None:
+            pass
+
+        def receive(self) -> list[Event | PfkeyxError]:
+            return []
+
+    with EventStream(Babble()) as stream:
+        assert stream.next(timeout_s=0.01) is None
+    theirs.close()
+
+
+def _received(sock: socket.socket) -> bytes:
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        selector.select(60)
+    return sock.recv(1 << 16)
 
 
 def test_importing_pfkeyx_does_not_import_pyroute2() -> None:

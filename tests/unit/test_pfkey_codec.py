@@ -122,8 +122,8 @@ def prefixes(draw: st.DrawFn, version: int) -> Prefix:
 
 
 def limits() -> st.SearchStrategy[Limit]:
-    number = st.none() | st.integers(1, 0xFFFFFFFFFFFFFFFE)
-    return st.builds(Limit, number, st.none() | st.integers(1, 0xFFFFFFFF), number, number)
+    octets, time = st.none() | st.integers(1, 0xFFFFFFFFFFFFFFFE), st.none() | st.integers(1, (1 << 62) - 1)
+    return st.builds(Limit, octets, st.none() | st.integers(1, 0xFFFFFFFF), time, time)
 
 
 contexts = st.builds(SecurityContext, st.binary(min_size=1, max_size=64), st.integers(0, 255), st.integers(0, 255))

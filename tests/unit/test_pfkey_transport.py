@@ -14,6 +14,7 @@ import pytest
 from pfkeyx.algorithms import AES_CBC
 from pfkeyx.errors import (
     AlreadyExistsError,
+    AnswerLostError,
     ClosedError,
     InvalidRequestError,
     KernelError,
@@ -27,7 +28,7 @@ from pfkeyx.model import EVERY_SA, SA, AddressPair, Direction, Encryption, Key, 
 from pfkeyx.native import ffi, lib
 from pfkeyx.operation import Batch, Exchange, Request, ask, run
 from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport, codec
-from pfkeyx.pfkey.extensions import KeyExtension
+from pfkeyx.pfkey.extensions import KeyExtension, Unknown
 from pfkeyx.pfkey.message import Message, MessageType, SAType, build, read
 from tests.unit.samples import LOCAL, NEW_LOCAL, REMOTE, TUNNEL
 
@@ -303,6 +304,18 @@ def test_a_move_is_answered_by_a_broadcast_without_numbers(ends: Ends) -> None:
     assert finish(exchange) == [None]
 
 
+def test_a_move_of_what_has_no_meaning_here_can_be_asked_for(ends: Ends) -> None:
+    transport, peer = ends
+    nonsense = Message(MessageType.X_MIGRATE, extensions={18: Unknown(18, bytes(12))})
+    exchange = begin(transport, PFKEY.message(nonsense))
+    request = peer.receive()
+    peer.send(Message(MessageType.X_MIGRATE))
+    next(exchange)
+    peer.answer(request, errno.EINVAL)
+    (refusal,) = finish(exchange)
+    assert refusal.errno == errno.EINVAL
+
+
 def test_a_move_that_is_refused_is_answered_by_its_numbers(ends: Ends) -> None:
     transport, peer = ends
     exchange = begin(transport, PFKEY.migrate_policy(POLICY.id, MOVES))
@@ -374,6 +387,54 @@ def test_a_stream_hands_its_entries_out_in_chunks(ends: Ends) -> None:
     for seq in (*range(1, 100), 0):
         peer.entry(request, seq, SA_)
     assert [len(chunk) for chunk in stream] == [64, 36]
+
+
+def test_what_came_before_a_gap_is_handed_out_before_the_error(ends: Ends) -> None:
+    transport, peer = ends
+    stream = transport.stream(PFKEY.dump_sas(EVERY_SA))
+    next(stream)
+    request = peer.receive()
+    for seq in (1, 2, 4):
+        peer.entry(request, seq, SA_)
+    assert len(next(stream)) == 2
+    with pytest.raises(AnswerLostError):
+        next(stream)
+
+
+def test_whoever_waits_has_a_turn_however_much_others_say(ends: Ends) -> None:
+    transport, peer = ends
+    exchange = begin(transport, PFKEY.delete_sa(SA_.id))
+    request = peer.receive()
+    strangers = replace(request, pid=request.pid + 1)
+    before = next(exchange)
+    _babble(peer, strangers)
+    # The queue is not empty, and still the driver can see that time has passed.
+    assert next(exchange) == before
+    with pytest.raises(StopIteration) as stop:
+        exchange.throw(TimeoutError())
+    assert isinstance(stop.value.value[0], AnswerLostError)
+    _babble(peer, strangers)
+    exchange = transport.exchange(Batch((PFKEY.delete_sa(SA_.id),)))
+    next(exchange)
+    assert peer.receive_all() == []
+    exchange.throw(TimeoutError())
+    assert len(peer.receive_all()) == 1
+
+
+def test_a_stream_has_turns_however_much_others_say(ends: Ends) -> None:
+    transport, peer = ends
+    stream = transport.stream(PFKEY.dump_sas(EVERY_SA))
+    next(stream)
+    _babble(peer, replace(peer.receive(), pid=1))
+    assert next(stream) == []
+    with pytest.raises(AnswerLostError):
+        stream.throw(TimeoutError())
+
+
+def _babble(peer: Peer, message: Message) -> None:
+    with suppress(BlockingIOError):
+        for _ in range(256 + 20):
+            peer.answer(message)
 
 
 def test_a_stream_that_lost_an_entry_says_so_after_those_that_came(ends: Ends) -> None:

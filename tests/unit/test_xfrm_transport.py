@@ -3,7 +3,7 @@
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import Thread
 
 import pytest
@@ -226,7 +226,14 @@ def test_a_dump_that_may_not_be_sent_is_refused(ends: tuple[XfrmTransport, socke
 
 def test_the_streaming_driver_waits_reads_and_closes(ends: tuple[XfrmTransport, socket.socket]) -> None:
     transport, kernels = ends
-    entries = run_stream(DIALECT.dump_sas(EVERY_SA), lambda: transport)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(XfrmTransport, "another", lambda self: self)
+        entries = run_stream(DIALECT.dump_sas(EVERY_SA), transport)
+        _stream_from(entries, kernels)
+    assert transport.fileno() == -1
+
+
+def _stream_from(entries: Iterable[SA], kernels: socket.socket) -> None:
 
     def answer() -> None:
         (sequence,) = sequences(kernels.recv(1 << 16))
@@ -237,7 +244,6 @@ def test_the_streaming_driver_waits_reads_and_closes(ends: tuple[XfrmTransport, 
     kernel.start()
     assert spis(list(entries)) == [OUTBOUND.id.spi, INBOUND.id.spi]
     kernel.join()
-    assert transport.fileno() == -1
 
 
 def test_a_change_is_known_by_the_sockets_number_and_a_number_that_it_has_used(
