@@ -4,6 +4,8 @@ Members have the header's names without SADB_, SADB_SATYPE_ and SADB_EXT_, `str`
 has none here prints as itself. Values come from the C core, so that no number is written twice.
 """
 
+from functools import cache
+
 from pfkeyx.model import OpenEnum
 from pfkeyx.native import lib
 
@@ -90,6 +92,7 @@ class ExtensionType(OpenEnum):
         return _name(self, "EXT_")
 
 
+@cache
 def _name(member: OpenEnum, kind: str) -> str:
     """Return the header's name, SADB_X_EXT_POLICY of X_POLICY; a number that has none is named after itself."""
     if member.name == str(member.value):
