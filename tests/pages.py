@@ -1,9 +1,11 @@
 """The pages of the documentation that follow from the code; `python -m tests.pages` writes them anew."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind
+from pfkeyx.pfkey.message import ExtensionType, MessageType
+from tests.kernel.record import FROM, TO, Subject, claims_by_kernel
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -24,6 +26,68 @@ What `pfkeyx.by_name` knows, and what each standard and each kernel interface ca
   usual one, and PF_KEY has no other.
 - **Interfaces** are those that can ask for it. Whether a kernel was built with it, only the kernel knows: it answers
   `ENOSYS` if not.
+"""
+
+_PFKEY = """\
+# PF_KEY on Linux
+
+Every message and extension of PF_KEYv2, and what each kernel of `lab/kernels.toml` does with it. The tables are written
+by `python -m tests.pages` from what the kernel tests have seen (`tests/kernel/records`); a kernel that does otherwise
+fails them.
+
+- First stands what becomes of it when a program sends it. *works*: the kernel does what it asks for. *ignored*: it is
+  taken, and nothing comes of it. *refused*: the answer is this errno.
+- Then, whether it comes from the kernel. *sent*: in an answer that is no refusal, or unasked. *never sent*: not even
+  where it belongs.
+- Both hold for IPv4 and for IPv6, unless a cell tells them apart.
+- `SADB_X_EXT_SEC_CTX` is ignored where no security module has labels; these kernels run without SELinux.
+- What Linux has no number for: a message beyond the last is refused by send(2) itself, with `EINVAL`; an extension
+  beyond the last is ignored.
+
+`Engine` speaks all that works. `Engine.exchange` sends any message and returns its answer, and
+`pfkeyx.pfkey.sockets.PfkeySocket` hears what is told unasked.
+
+## Where Linux leaves RFC 2367
+
+What a user of pfkeyx notices:
+
+- **Answers that everybody hears.** Each addition, update and deletion is told to every PF_KEY socket of the network
+  namespace, with the keys (§3.1.2 to §3.1.4 keep them back). An update of a mature SA is told as it was asked for, not
+  as it is.
+- **Registration.** Whoever has registered for one type of SA hears the acquires, expiries and NAT mappings of all, and
+  is told all algorithms. To register twice is refused with `EEXIST`.
+- **Acquires** come with the index of their policy instead of a proxy and identities. An answer with an errno is not
+  answered: until the larval SA expires, packets of that flow are dropped without another acquire.
+- **An acquire's number** names its larval SA only where the module `af_key` was loaded after `xfrm_user`: each
+  interface numbers an acquire anew, and the last one's number stays. Elsewhere `Engine.answer_acquire` finds nothing,
+  and `Engine.get_spi` finds the larval SA by its addresses, mode and reqid.
+- **Lifetimes** of an SA come in pairs: one without the other is refused, so pfkeyx sends the missing one without
+  limits. Allocations count packets. What has been used already cannot be set.
+- **Updates** complete a larval SA. Of a mature one they change the limits, and the ports of its encapsulation; the
+  rest of what they ask for is ignored.
+- **Lookups** compare destination, SPI and protocol; the source has to be given and may be any.
+- **What is ignored**: the state of an SA that is added, identities, sensitivity, original addresses of NAT-T. A proxy
+  address is the source of the SA's selector, not the end of a tunnel.
+- **Flushes** are answered twice where there was something to delete. A **dump** of nothing is `ENOENT`, which pfkeyx
+  reads as no entries; its entries are numbered from 1, and the last one is 0.
+- **Promiscuous** sockets are handed bare copies; what they would have heard anyway they hear again.
+- **Loss** is silent: what does not fit a receive buffer is dropped. pfkeyx notices a lost answer and a buffer that was
+  full, and says so; a socket of your own asks `PfkeySocket.may_have_lost`.
+- **Malformed** base headers are refused by send(2), without an answer.
+
+## Where Linux leaves draft-schilcher-mobike-pfkey-extension-01
+
+- `SADB_X_ADDRUPDATE` is not there. `SADB_X_MIGRATE` moves policies and their SAs, found by the policy's selector and
+  templates; `Engine.migrate` does the rest.
+- The id of the SPD entry behind an acquire is in its policy extension, and not in the sequence of an
+  `SADB_X_EXT_SA2`: `Acquire.policy_id`, from which `Engine.get_policy` leads to the traffic selectors.
+- Without `SADB_X_EXT_SA2` an SA is in transport mode, not in tunnel mode. pfkeyx always sends one.
+- `SADB_X_SPDUPDATE` adds the policy when there is none. `SADB_X_SPDSETIDX` is an addition, and is told as one.
+- The ports in an `SADB_X_EXT_KMADDRESS` are not told on.
+- `SADB_X_SPDEXPIRE` is never sent: a policy whose hard limit is reached is gone without a word over PF_KEY.
+- Of the levels, only *unique* keeps its reqid, up to 16383; beyond, and for 0, the kernel chooses one. *use* is refused
+  for a tunnel outward.
+- AES-XCBC-MAC has another number; see [the algorithms](algorithms.md).
 """
 
 _COLUMNS: dict[str, Callable[[Algorithm], str]] = {
@@ -56,8 +120,26 @@ def algorithms() -> str:
     return page
 
 
+def pfkey() -> str:
+    """Return the page of PF_KEY's messages and extensions, a row each and a column a kernel."""
+    page, kernels = _PFKEY, claims_by_kernel()
+    for title, subjects in (("Message", list(MessageType)), ("Extension", list(ExtensionType))):
+        page += f"\n## {title}s\n\n"
+        page += _line([title, *kernels]) + _line("---" for _ in [title, *kernels])
+        for subject in subjects:
+            cells = (f"{_both(claims, subject, TO)}; {_both(claims, subject, FROM)}" for claims in kernels.values())
+            page += _line([_code(str(subject)), *cells])
+    return page
+
+
 #: Below `docs/`.
-PAGES: dict[str, Callable[[], str]] = {"reference/algorithms.md": algorithms}
+PAGES: dict[str, Callable[[], str]] = {"reference/algorithms.md": algorithms, "reference/pfkey.md": pfkey}
+
+
+def _both(claims: Mapping[str, str], subject: Subject, direction: str) -> str:
+    """Return a claim of both IP versions, or of each where they differ."""
+    v4, v6 = (claims[f"{subject} {direction} IPv{family}"] for family in (4, 6))
+    return v4 if v4 == v6 else f"IPv4 {v4}, IPv6 {v6}"
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from tests.kernel.audit import (
     requires,
 )
 from tests.kernel.namespace import own_network_namespace
+from tests.kernel.record import pytest_addoption, pytest_deselected, record
 from tests.kernel.topology import Road
 from tests.kernel.traffic import Traffic, traffic_over
 
@@ -24,9 +25,12 @@ __all__ = [
     "family",
     "method",
     "own_network_namespace",
+    "pytest_addoption",
     "pytest_configure",
+    "pytest_deselected",
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
+    "record",
     "required_features",
     "road",
     "traffic",
