@@ -3,6 +3,7 @@
 What only one interface cannot express is refused in its own dialect.
 """
 
+import errno
 from ipaddress import IPv4Address, IPv6Address
 
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind, by_xfrm_name
@@ -90,6 +91,15 @@ def check_spi_range(operation: str, protocol: Protocol, minimum: int, maximum: i
         _check_cpi(operation, protocol, spi)
     if minimum > maximum:
         raise InvalidRequestError(f"{operation}: SPI range {minimum:#x} to {maximum:#x} is empty")
+
+
+def spi_hints(minimum: int, maximum: int) -> dict[int, str]:
+    """Return what it means when the kernel has no SPI to give."""
+    return {errno.ENOENT: f"no SPI from {minimum:#x} to {maximum:#x} is free"}
+
+
+#: What it means when the kernel does not add an SA.
+ADDITION_HINTS = {errno.EEXIST: "an SPI that get_spi reserved is completed by update_sa"}
 
 
 def check_pair(operation: str, source: IPAddress, destination: IPAddress) -> None:

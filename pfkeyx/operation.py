@@ -6,7 +6,7 @@ the same operation: `run` waits for the socket by polling it, `arun` by asyncio.
 
 import asyncio
 import select
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -25,13 +25,15 @@ class Request(Generic[T]):
     """One question to the kernel, in one dialect.
 
     `operation` and `subject` are for errors ("add SA", the SA); `wire` is what the dialect's transport sends and
-    is never shown, since it may hold keys; `decode` turns the messages of the answer into the reply.
+    is never shown, since it may hold keys; `decode` turns the messages of the answer into the reply. `hints` say, by
+    errno, what a refusal means here or what to do.
     """
 
     operation: str
     subject: object
     wire: Any = field(repr=False)
     decode: Callable[[Sequence[Any]], T] = field(repr=False)
+    hints: Mapping[int, str] = field(repr=False, default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

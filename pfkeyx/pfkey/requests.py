@@ -1,7 +1,7 @@
 """What can be asked over PF_KEY, as requests: each names its message, and how its answer is read."""
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -84,11 +84,12 @@ class PfkeyDialect:
         }
         subject = f"{protocol} {source} -> {destination}"
         message = Message(MessageType.GETSPI, codec.SATYPES[protocol], extensions=extensions)
-        return _request("get SPI", subject, message, Answer.ONE, _spi, sequence=sequence)
+        hints = checks.spi_hints(minimum, maximum)
+        return _request("get SPI", subject, message, Answer.ONE, _spi, sequence, hints)
 
     def add_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA (SADB_ADD, RFC 2367 §3.1.3)."""
-        return self._write_sa("add SA", MessageType.ADD, sa)
+        return self._write_sa("add SA", MessageType.ADD, sa, checks.ADDITION_HINTS)
 
     def update_sa(self, sa: SA) -> Request[None]:
         """Return the request that completes a larval SA, or changes limits and ports of a mature one (SADB_UPDATE)."""
@@ -168,7 +169,7 @@ class PfkeyDialect:
         limits.check_moves("migrate policy", policy_id, moves)
         extensions = codec.migrate_extensions(policy_id, moves, kmaddress)
         message = Message(MessageType.X_MIGRATE, extensions=extensions)
-        return _request("migrate policy", policy_id, message, Answer.ACK, _nothing)
+        return _request("migrate policy", policy_id, message, Answer.ACK, _nothing, hints=_MOVE_HINTS)
 
     def register(self) -> Request[SupportedAlgorithms]:
         """Return the request for the kernel's algorithms, which registers nobody (SADB_REGISTER, RFC 2367 §3.1.7)."""
@@ -210,11 +211,13 @@ class PfkeyDialect:
             case _:
                 return Support(False, f"PF_KEY cannot express {feature.value}: open the xfrm engine")
 
-    def _write_sa(self, operation: str, message_type: MessageType, sa: SA) -> Request[None]:
+    def _write_sa(
+        self, operation: str, message_type: MessageType, sa: SA, hints: Mapping[int, str] | None = None
+    ) -> Request[None]:
         checks.check_sa(operation, sa)
         limits.check_sa(operation, sa)
         message = Message(message_type, codec.SATYPES[sa.id.protocol], extensions=codec.sa_extensions(sa))
-        return _request(operation, sa, message, Answer.ACK, _nothing)
+        return _request(operation, sa, message, Answer.ACK, _nothing, hints=hints)
 
     def _look_up(
         self,
@@ -242,6 +245,11 @@ class PfkeyDialect:
         return codec.SATYPES[protocol]
 
 
+#: What it means when the kernel does not make a move.
+_MOVE_HINTS = {
+    errno.ENODATA: "no template of the policy is like an old one, or an SA could not be made anew",
+    errno.EINVAL: "the kernel takes neither a pair twice nor an address of zeros",
+}
 #: How the answers end of the messages that are not answered by one message.
 _ANSWERS = {
     MessageType.ACQUIRE: Answer.NONE,
@@ -275,13 +283,14 @@ def _request(
     answer: Answer,
     decode: Callable[[Sequence[Message]], T],
     sequence: int = 0,
+    hints: Mapping[int, str] | None = None,
 ) -> Request[T]:
     try:
         outgoing = build(message)
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{operation} {subject}: {error}") from error
     announced = partial(_is_same_move, _move(message)) if message.type is MessageType.X_MIGRATE else None
-    return Request(operation, subject, Wire(outgoing, answer, sequence, announced), decode)
+    return Request(operation, subject, Wire(outgoing, answer, sequence, announced), decode, hints or {})
 
 
 def _is_same_move(asked: tuple[object, ...] | None, announced: Message) -> bool:

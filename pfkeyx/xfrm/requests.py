@@ -1,7 +1,7 @@
 """What can be asked over XFRM, as requests: each names its message, and how its answer is read."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 
 from pfkeyx.checks import (
+    ADDITION_HINTS,
     check_bits,
     check_filter,
     check_pair,
@@ -20,6 +21,7 @@ from pfkeyx.checks import (
     check_sa,
     check_sa_id,
     check_spi_range,
+    spi_hints,
     spi_maximum,
 )
 from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError, UnsupportedError
@@ -113,11 +115,12 @@ class XfrmDialect:
         fields = {"info": info, "min": minimum, "max": maximum}
         message = parts.encode(wire.userspi_msg, wire.XFRM_MSG_ALLOCSPI, NLM_F_REQUEST, fields)
         subject = f"{protocol} {source} -> {destination}"
-        return Request("get SPI", subject, Wire(message, Answer.ONE), lambda m: _only(m, codec.decode_sa).id.spi)
+        hints = spi_hints(minimum, maximum)
+        return Request("get SPI", subject, Wire(message, Answer.ONE), lambda m: _only(m, codec.decode_sa).id.spi, hints)
 
     def add_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA (XFRM_MSG_NEWSA)."""
-        return self._write_sa("add SA", wire.XFRM_MSG_NEWSA, _CREATED, sa)
+        return self._write_sa("add SA", wire.XFRM_MSG_NEWSA, _CREATED, sa, ADDITION_HINTS)
 
     def update_sa(self, sa: SA) -> Request[None]:
         """Return the request that completes a larval SA, or changes a mature one's limits (XFRM_MSG_UPDSA)."""
@@ -260,12 +263,14 @@ class XfrmDialect:
             case _:
                 return Support(True, "XFRM expresses it")
 
-    def _write_sa(self, operation: str, message_type: int, flags: int, sa: SA) -> Request[None]:
+    def _write_sa(
+        self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str] | None = None
+    ) -> Request[None]:
         check_sa(operation, sa)
         message = parts.encode(
             wire.usersa_msg, message_type, flags, codec.sa_fields(sa), codec.sa_attributes(sa), sa.other
         )
-        return Request(operation, sa, Wire(message, Answer.ACK), _nothing)
+        return Request(operation, sa, Wire(message, Answer.ACK), _nothing, hints or {})
 
     def _write_policy(self, operation: str, message_type: int, flags: int, policy: Policy) -> Request[None]:
         check_policy(operation, policy)

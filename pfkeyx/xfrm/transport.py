@@ -219,6 +219,7 @@ class _Waiting:
 
     def refuse(self, code: int, detail: str = "") -> None:
         """Let the answer be a refusal."""
+        detail = detail or self._request.hints.get(code, "")
         self.error = KernelError.of(code, self._request.operation, self._request.subject, detail)
 
     def lose(self, code: int) -> None:

@@ -188,7 +188,8 @@ def test_a_refusal_names_operation_and_object(ends: Ends) -> None:
     peer.answer(peer.receive(), errno.EEXIST)
     (refusal,) = finish(exchange)
     assert isinstance(refusal, AlreadyExistsError)
-    assert str(refusal) == f"add SA {SA_}: File exists"
+    hint = "an SPI that get_spi reserved is completed by update_sa"
+    assert str(refusal) == f"add SA {SA_}: File exists ({hint})"
 
 
 def test_a_lack_of_rights_says_what_it_takes(ends: Ends) -> None:
@@ -342,6 +343,15 @@ def test_an_spi_is_asked_for_under_the_number_of_its_acquire(ends: Ends) -> None
     assert asked.seq == 77
     peer.entry(asked, 77, SA_)
     assert finish(exchange) == [SA_.id.spi]
+
+
+def test_no_free_spi_is_told_as_such(ends: Ends) -> None:
+    transport, peer = ends
+    request = PFKEY.get_spi(SA_.source, SA_.destination, Protocol.IPCOMP, Mode.TUNNEL, 7, 0x100, None, 0)
+    exchange = begin(transport, request)
+    peer.answer(peer.receive(), errno.ENOENT)
+    (refusal,) = finish(exchange)
+    assert "no SPI from 0x100 to 0xffff is free" in str(refusal)
 
 
 def test_only_what_was_asked_for_here_is_known_as_own(ends: Ends) -> None:
