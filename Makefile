@@ -11,9 +11,10 @@ demo: .venv/ready
 	$(BIN)/python lab/run $(if $(KERNEL),--kernel $(KERNEL)) --rwdir . --env TERM --env COLUMNS -- \
 		$(BIN)/pfkeyx demo --output handover.svg
 
+# A guest keeps one core busy, so that kernels are tested side by side.
 test: .venv/ready
 	$(PYTHON) lab/setup --tests
-	$(BIN)/tox run
+	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner
 
 # The long forms of the tests that `make test` runs short.
 soak: .venv/ready
