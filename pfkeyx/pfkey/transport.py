@@ -114,8 +114,10 @@ class PfkeyTransport:
 
     def _ask(self, items: Sequence["_Waiting"]) -> Iterator[int]:
         """Send requests and take in their answers."""
+        # The driver's patience begins anew, for what others have said and then for the answers.
         self._progress += 1
         yield from self._discard()
+        self._progress += 1
         waiting = self._send_all(items)
         of_others = 0
         while waiting:
