@@ -1,16 +1,21 @@
 """What a kernel says unasked, as values. How it is heard is the dialects' business."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntFlag
 
 from pfkeyx.algorithms import Algorithm
 from pfkeyx.model import (
     SA,
     AddressPair,
+    DefaultPolicy,
+    Encap,
     IPAddress,
     Lifetime,
+    Mark,
     Policy,
     PolicyId,
+    PolicyType,
+    Progress,
     Protocol,
     SAId,
     SecurityContext,
@@ -34,10 +39,12 @@ class Proposal:
 class Acquire:
     """A packet met a policy whose SA is missing (RFC 2367 §3.1.6): negotiate one between these addresses.
 
-    `policy_id` is the number of the SPD entry behind it: `Engine.get_policy` returns that, with the traffic
-    selectors to negotiate (draft-schilcher §4). `sequence` names the larval SA to `Engine.get_spi` and
-    `Engine.answer_acquire`; where both kernel interfaces have listeners, the one asked last gives it its number.
-    PF_KEY does not tell `selector`, the packet's flow, nor `reqid`; XFRM does not tell `proposals`.
+    `policy_id` is the index of the SPD entry behind it: over PF_KEY, `Engine.get_policy` returns that, with the traffic
+    selectors to negotiate (draft-schilcher §4). Over XFRM an index finds only policies of the main type without mark
+    and if_id; there `policy` is the entry, and its `id` finds it again. `sequence` names the larval SA to
+    `Engine.get_spi` and `Engine.answer_acquire`; where both kernel interfaces are there, the one whose module was
+    loaded last gives it its number. PF_KEY does not tell `selector`, the packet's flow, `reqid`, `policy`, nor `cpu`,
+    the one that wants an SA of its own (RFC 9611); XFRM does not tell `proposals`.
     """
 
     source: IPAddress
@@ -49,6 +56,8 @@ class Acquire:
     reqid: int | None = None
     proposals: tuple[Proposal, ...] = ()
     security_context: SecurityContext | None = None
+    policy: Policy | None = None
+    cpu: int | None = None
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.source} -> {self.destination} (acquire {self.sequence})"
@@ -61,6 +70,14 @@ class Expire:
     sa_id: SAId
     source: IPAddress
     reqid: int
+    hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyExpire:
+    """A policy reached its soft or hard limit; after the hard one it is gone. PF_KEY does not tell."""
+
+    policy: Policy
     hard: bool
 
 
@@ -85,12 +102,66 @@ class NatMapping:
 class Migrated:
     """A policy's templates, and the SAs they found, were moved (SADB_X_MIGRATE, XFRM_MSG_MIGRATE), by whomever.
 
-    `templates` are pairs of old and new. `kmaddress` is what the mover said of the key managers' own addresses.
+    `templates` are pairs of old and new. `kmaddress` is what the mover said of the key managers' own addresses, `encap`
+    what it said of the SAs' encapsulation, which PF_KEY does not tell.
     """
 
     policy_id: PolicyId
     templates: tuple[tuple[Template, Template], ...]
     kmaddress: AddressPair | None = None
+    encap: Encap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SAMigrated:
+    """One SA was moved, found by its SPI (XFRM_MSG_MIGRATE_STATE), by whomever; `sa_id` is what it was found by before.
+
+    `encap` is the SA's from now on, whether the mover gave it or left it; with `removes_encap` the mover took it away.
+    `mark` is the SA's new one, where the mover gave one. PF_KEY does not tell.
+    """
+
+    sa_id: SAId
+    new_source: IPAddress
+    new_destination: IPAddress
+    reqid: int
+    selector: Selector | None
+    encap: Encap | None = None
+    removes_encap: bool = False
+    mark: Mark | None = None
+
+
+class ProgressCause(IntFlag):
+    """Why the kernel tells of an SA's progress (`XFRM_AE_C*`)."""
+
+    PACKETS = 16
+    TIMER = 32
+    SET = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SAProgress:
+    """An SA's sequence numbers and counters, told after some packets, some time, or when somebody set them.
+
+    The kernel counts for it only while someone listens. PF_KEY does not tell.
+    """
+
+    sa_id: SAId
+    source: IPAddress
+    reqid: int
+    progress: Progress
+    cause: ProgressCause
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A packet of Mobile IPv6 was refused for want of an SA (XFRM_MSG_REPORT); PF_KEY does not tell.
+
+    `protocol` is the extension header's number, `address` the care-of address that the packet came from.
+    """
+
+    protocol: int
+    selector: Selector
+    address: IPAddress | None = None
 
 
 class Change(Enum):
@@ -126,7 +197,30 @@ class PolicyChange:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFlush:
-    """Someone other than the engine that watches deleted all policies."""
+    """Someone other than the engine that watches deleted all policies of a type."""
+
+    type: PolicyType = PolicyType.MAIN
 
 
-Event = Acquire | Expire | NatMapping | Migrated | SAChange | SAFlush | PolicyChange | PolicyFlush
+@dataclass(frozen=True, slots=True)
+class DefaultPolicyChange:
+    """What happens to packets that no policy is for was set, by whomever: the kernel does not say. PF_KEY is silent."""
+
+    policy: DefaultPolicy
+
+
+Event = (
+    Acquire
+    | Expire
+    | PolicyExpire
+    | NatMapping
+    | Migrated
+    | SAMigrated
+    | SAProgress
+    | Report
+    | SAChange
+    | SAFlush
+    | PolicyChange
+    | PolicyFlush
+    | DefaultPolicyChange
+)

@@ -3,10 +3,11 @@
 How a feature is probed is the dialects' business; a kernel's version decides nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from pfkeyx.algorithms import Algorithm
+from pfkeyx.errors import KernelError
 
 
 class Feature(Enum):
@@ -24,6 +25,19 @@ class Feature(Enum):
     IF_ID = "if_id"
     MIGRATE = "migrate"
     MIGRATE_STATE = "migrate_state"
+    SUB_POLICY = "sub_policy"
+    DEFAULT_POLICY = "default_policy"
+    OUTPUT_MARK = "output_mark"
+    OFFLOAD = "offload"
+    MAPPING_THRESHOLD = "mapping_threshold"
+    SA_DIRECTION = "sa_direction"
+    NAT_KEEPALIVE = "nat_keepalive"
+    SA_CPU = "sa_cpu"
+    IPTFS = "iptfs"
+    PROGRESS = "progress"
+    RESTORE = "restore"
+    EXPIRE_REQUEST = "expire_request"
+    TABLE_INFO = "table_info"
     REGISTER = "register"
     ACQUIRE_ANSWER = "acquire_answer"
     SADB_EXPIRE = "sadb_expire"
@@ -35,10 +49,14 @@ class Feature(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """The answer to "can it?": yes, no, or None where it could not be told; `reason` says from what."""
+    """The answer to "can it?": yes, no, or None where it could not be told; `reason` says from what.
+
+    `error` is what a probe ended in that could not tell.
+    """
 
     available: bool | None
     reason: str
+    error: KernelError | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         answer = {True: "yes", False: "no", None: "could not tell"}[self.available]

@@ -12,10 +12,7 @@ from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pfkeyx.errors import ClosedError, KernelError, PfkeyxError
-from pfkeyx.events import Acquire, Event
-from pfkeyx.features import Feature, Support, SupportedAlgorithms
-from pfkeyx.model import SA, IPAddress, Mode, Policy, PolicyId, SAFilter, SAId
-from pfkeyx.model import Protocol as IPsecProtocol
+from pfkeyx.features import Feature
 
 T = TypeVar("T")
 
@@ -26,7 +23,8 @@ class Request(Generic[T]):
 
     `operation` and `subject` are for errors ("add SA", the SA); `wire` is what the dialect's transport sends and
     is never shown, since it may hold keys; `decode` turns the messages of the answer into the reply. `hints` say, by
-    errno, what a refusal means here or what to do.
+    errno, what a refusal means here or what to do. `needs` are features without which the kernel would take the request
+    and leave out a part of it: whoever asks has to `require` them first.
     """
 
     operation: str
@@ -34,6 +32,7 @@ class Request(Generic[T]):
     wire: Any = field(repr=False)
     decode: Callable[[Sequence[Any]], T] = field(repr=False)
     hints: Mapping[int, str] = field(repr=False, default_factory=dict)
+    needs: tuple[Feature, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,96 +79,6 @@ class Transport(Protocol):
 
     def has_sent(self, sender: int, sequence: int) -> bool:
         """Return whether a change that the kernel announces with these two numbers was asked for on this socket."""
-
-    def close(self) -> None:
-        """Close the socket."""
-
-
-class Dialect(Protocol):
-    """A kernel interface: what to ask, as requests. `pfkeyx.xfrm` and `pfkeyx.pfkey` are the two there are.
-
-    Each method raises `InvalidRequestError` or `UnsupportedError` for what can be known to be impossible.
-    """
-
-    name: str
-
-    def get_spi(
-        self,
-        source: IPAddress,
-        destination: IPAddress,
-        protocol: IPsecProtocol,
-        mode: Mode,
-        reqid: int,
-        minimum: int,
-        maximum: int | None,
-        sequence: int,
-    ) -> Request[int]:
-        """Return the request that reserves an SPI; `sequence` is that of the acquire which it is for, or 0."""
-
-    def add_sa(self, sa: SA) -> Request[None]:
-        """Return the request that adds an SA."""
-
-    def update_sa(self, sa: SA) -> Request[None]:
-        """Return the request that completes or changes an SA."""
-
-    def get_sa(self, sa_id: SAId) -> Request[SA]:
-        """Return the request that reads an SA."""
-
-    def delete_sa(self, sa_id: SAId) -> Request[None]:
-        """Return the request that deletes an SA."""
-
-    def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
-        """Return the request that reads all SAs that match."""
-
-    def flush_sas(self, protocol: IPsecProtocol | None) -> Request[None]:
-        """Return the request that deletes all SAs of a protocol, or of all."""
-
-    def add_policy(self, policy: Policy) -> Request[None]:
-        """Return the request that adds a policy."""
-
-    def update_policy(self, policy: Policy) -> Request[None]:
-        """Return the request that replaces or adds a policy."""
-
-    def get_policy(self, policy_id: PolicyId | int) -> Request[Policy]:
-        """Return the request that reads a policy, found by what it is about or by its index."""
-
-    def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
-        """Return the request that deletes a policy, found by what it is about or by its index."""
-
-    def dump_policies(self) -> Request[list[Policy]]:
-        """Return the request that reads all policies."""
-
-    def flush_policies(self) -> Request[None]:
-        """Return the request that deletes all policies."""
-
-    def register(self) -> Request[SupportedAlgorithms]:
-        """Return the request that lists the algorithms which the kernel has."""
-
-    def answer_acquire(self, acquire: Acquire, code: int) -> Request[None]:
-        """Return the message that says that no SA will come of an acquire."""
-
-    def message(self, message: Any) -> Request[tuple[Any, ...]]:
-        """Return the request that sends a message of PF_KEY as it is."""
-
-    def supports(self, feature: Feature) -> Operation[Support]:
-        """Probe for a feature without changing anything."""
-
-
-class EventSource(Protocol):
-    """A socket that only listens, in one dialect."""
-
-    def fileno(self) -> int:
-        """Return the socket's file descriptor, -1 when closed."""
-
-    def start(self) -> None:
-        """Ask the kernel to be told, which may take it a moment; from then on nothing is missed."""
-
-    def receive(self) -> list[Event | PfkeyxError]:
-        """Return the events that wait, none when none does.
-
-        Among them stand an `EventsLostError` where some were dropped, and a `MalformedReplyError` for each that makes
-        no sense.
-        """
 
     def close(self) -> None:
         """Close the socket."""

@@ -1,26 +1,19 @@
 """How a step is done: its requests, in the order in which the kernel shall run them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+from pfkeyx.dialect import Dialect
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.migration.plan import Method, Step, leading_pairs, leading_policy
-from pfkeyx.model import SA, Action, IPAddress, PolicyId, Replay, Template, UdpEncap
-from pfkeyx.operation import Batch, Dialect, Operation, Request
+from pfkeyx.model import SA, Action, Replay
+from pfkeyx.operation import Batch, Operation, Request
 
 
 @runtime_checkable
 class MigratingDialect(Dialect, Protocol):
-    """A dialect that can move SAs; XFRM is one."""
-
-    def migrate_sa(self, sa: SA, source: IPAddress, destination: IPAddress, encap: UdpEncap | None) -> Request[None]:
-        """Return the request that moves one SA, found by its SPI."""
-
-    def migrate_policy(
-        self, policy_id: PolicyId, moves: Sequence[tuple[Template, Template]], encap: UdpEncap | None
-    ) -> Request[None]:
-        """Return the request that moves a policy's templates, and the newest SA of each."""
+    """A dialect that can move SAs and set their sequence numbers; XFRM is one."""
 
     def set_replay(self, sa: SA, replay: Replay) -> Request[None]:
         """Return the request that sets an SA's sequence numbers and replay window."""
@@ -75,7 +68,7 @@ def _block(dialect: MigratingDialect, step: Step) -> Iterator[Request[None]]:
 def _move(dialect: MigratingDialect, step: Step) -> Iterator[Request[None]]:
     if step.method is Method.MIGRATE_STATE:
         for move in step.sas:
-            yield dialect.migrate_sa(move.before, move.after.source, move.after.destination, move.after.encap)
+            yield dialect.migrate_sa(move.before, move.after)
     elif step.sas:
         pairs = leading_pairs(step.policies)
         yield dialect.migrate_policy(leading_policy(step.policies).before.id, pairs, step.sas[0].after.encap)

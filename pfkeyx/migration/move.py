@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
+from pfkeyx.dialect import Dialect
 from pfkeyx.errors import InvalidRequestError, MigrationError, PfkeyxError, UnsupportedError
 from pfkeyx.features import Feature
 from pfkeyx.migration.methods import MigratingDialect, perform, requests
@@ -11,7 +12,7 @@ from pfkeyx.migration.plan import Method, MigrationPlan, PolicyMove, SAMove, Ste
 from pfkeyx.migration.report import MigrationReport
 from pfkeyx.migration.update import AddressUpdate
 from pfkeyx.model import EVERY_SA, SA, Policy, PolicyId, SAId
-from pfkeyx.operation import Dialect, Operation, ask
+from pfkeyx.operation import Operation, ask
 
 T = TypeVar("T")
 

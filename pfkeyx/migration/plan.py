@@ -15,6 +15,7 @@ from pfkeyx.model import (
     SA,
     Action,
     Direction,
+    Encap,
     IPAddress,
     Mode,
     Policy,
@@ -37,7 +38,6 @@ class Method(Enum):
 
 #: RFC 3686, whatever the cipher.
 _COUNTER_MODE = "rfc3686("
-_OFFLOAD = 28  # XFRMA_OFFLOAD_DEV
 _FEATURES = {Method.MIGRATE_STATE: Feature.MIGRATE_STATE, Method.MIGRATE: Feature.MIGRATE}
 
 
@@ -99,13 +99,16 @@ class MigrationPlan:
 
     @property
     def may_lose(self) -> tuple[str, ...]:
-        """Which packets may not arrive, whatever the method; everything else must."""
+        """What may be lost, whatever the method: packets that may not arrive, and what nobody here knows of an SA."""
         losses = []
         if any(step.outbound and step.policies for step in self.steps):
             losses.append("outbound packets while they are blocked: refused to a local sender, dropped when forwarded")
         if any(not step.outbound and step.sas for step in self.steps):
             losses.append("inbound packets that are still on their way to the old addresses")
             losses.append("inbound packets that arrive between the move of their SA and that of its policies")
+        for move in (move for step in self.steps for move in step.sas if move.before.other):
+            numbers = ", ".join(str(attribute.number) for attribute in move.before.other)
+            losses.append(f"attributes {numbers} of {move.before}, not known here; a loss would be seen and undone")
         return tuple(losses)
 
     def __str__(self) -> str:
@@ -183,13 +186,8 @@ def _sa_moves(update: AddressUpdate, sas: Sequence[SA], outbound: bool) -> Itera
     source, destination = _ends(update, outbound)
     for sa in _between(sas, update, update.old.local, update.old.remote, outbound):
         before = sa.as_written()
-        after = replace(
-            before,
-            id=replace(sa.id, destination=destination),
-            source=source,
-            encap=_encap_after(sa, update.encap, outbound),
-            selector=_selector_after(before, source.version),
-        )
+        moved = before.moved(source, destination, _encap_after(sa, update.encap, outbound))
+        after = replace(moved, selector=_selector_after(before, source.version))
         if after != before:
             yield SAMove(before, after)
 
@@ -206,7 +204,7 @@ def _ends(update: AddressUpdate, outbound: bool) -> tuple[IPAddress, IPAddress]:
     return (new.local, new.remote) if outbound else (new.remote, new.local)
 
 
-def _encap_after(sa: SA, encap: UdpEncap | Keep | None, outbound: bool) -> UdpEncap | None:
+def _encap_after(sa: SA, encap: UdpEncap | Keep | None, outbound: bool) -> Encap | None:
     if encap is KEEP:
         return sa.encap
     return encap if outbound or encap is None else encap.reversed()
@@ -315,8 +313,10 @@ def _migrate_objection(sas: Sequence[SAMove], policies: Sequence[PolicyMove]) ->
         return "it does not find marked policies, nor those of an interface id, on every kernel"
     if any(move.before.mark or move.before.if_id for move in policies):
         return "it does not find marked policies, nor those of an interface id, on every kernel"
-    if any(attribute.number == _OFFLOAD for move in sas for attribute in move.before.other):
+    if any(move.before.offload for move in sas):
         return "it drops the offload to hardware"
+    if unknown := sorted({attribute.number for move in sas for attribute in move.before.other}):
+        return f"whether it keeps attributes {', '.join(map(str, unknown))} is not known"
     wanted = {(move.before.id.protocol, move.before.mode, move.before.reqid) for move in sas}
     if len(wanted) < len(sas):
         return "it moves only the newest of several SAs with one reqid"

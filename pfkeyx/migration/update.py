@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from pfkeyx.checks import check_bits
+from pfkeyx.checks import check_bits, check_end
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import AddressPair, SAId, UdpEncap, same_family
 
@@ -44,9 +44,7 @@ class AddressUpdate:
             if not same_family((pair.local, pair.remote)):
                 raise InvalidRequestError(f"address update: {pair} mixes IPv4 and IPv6; both ends have one version")
         for address in (self.new.local, self.new.remote):
-            # The kernel would accept these and lose the traffic.
-            if address.is_unspecified or address.is_multicast:
-                raise InvalidRequestError(f"address update: {address} cannot be the end of a tunnel")
+            check_end("address update", address)
         if isinstance(self.encap, UdpEncap):
             ports = {"source port": self.encap.source_port, "destination port": self.encap.destination_port}
             check_bits("address update", self, 16, **ports)

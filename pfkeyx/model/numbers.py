@@ -33,7 +33,12 @@ class Mode(OpenEnum):
 
     TRANSPORT = 0
     TUNNEL = 1
+    #: Mobile IPv6's (RFC 6275), which have no SPI.
+    ROUTE_OPTIMIZATION = 2
+    IN_TRIGGER = 3
     BEET = 4
+    #: RFC 9347.
+    IPTFS = 5
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -53,7 +58,7 @@ class Direction(OpenEnum):
         return "fwd" if self is Direction.FORWARD else self.name.lower()
 
 
-class Action(IntEnum):
+class Action(OpenEnum):
     """What a policy does with a packet; ALLOW means "through the templates, if there are any"."""
 
     ALLOW = 0
@@ -89,3 +94,60 @@ class SAFlag(IntFlag):
 
 
 NO_FLAGS = SAFlag(0)
+
+
+class SAExtraFlag(IntFlag):
+    """Flags of an SA that only XFRM knows (`XFRM_SA_XFLAG_*`)."""
+
+    #: Leave the outer DSCP alone.
+    DONT_ENCAP_DSCP = 1
+    #: Go on at 0 when the 32-bit sequence numbers are used up, where nothing checks replays (RFC 4303 §3.3.3).
+    SEQUENCE_MAY_WRAP = 2
+
+
+NO_EXTRA_FLAGS = SAExtraFlag(0)
+
+
+class OffloadFlag(IntFlag):
+    """What an interface does of an SA's or a policy's work (`XFRM_OFFLOAD_*`)."""
+
+    IPV6 = 1
+    INBOUND = 2
+    #: Whole packets, and not only their cryptography.
+    PACKET = 4
+
+
+NO_OFFLOAD_FLAGS = OffloadFlag(0)
+
+
+class PolicyType(OpenEnum):
+    """Which of the SPD's two tables a policy is in; a packet obeys a policy of each (CONFIG_XFRM_SUB_POLICY)."""
+
+    MAIN = 0
+    SUB = 1
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class PolicyFlag(IntFlag):
+    """Flags of a policy (`XFRM_POLICY_*`)."""
+
+    #: A socket's own policy may differ.
+    LOCAL_OVERRIDE = 1
+    #: Pass ICMP errors about what it passes.
+    ICMP = 2
+    #: Acquire an SA for each CPU.
+    CPU_ACQUIRE = 4
+
+
+NO_POLICY_FLAGS = PolicyFlag(0)
+
+
+class Share(OpenEnum):
+    """Who may share an SA (`XFRM_SHARE_*`); Linux makes nothing of it, and does not even keep a policy's."""
+
+    ANY = 0
+    SESSION = 1
+    USER = 2
+    UNIQUE = 3

@@ -1,10 +1,12 @@
 """What SAs and policies are made of: keys, algorithms at work, limits, marks and the rest."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from pfkeyx.algorithms import Algorithm
+from pfkeyx.model.addresses import IPAddress
+from pfkeyx.model.numbers import NO_OFFLOAD_FLAGS, OffloadFlag
 
 
 class Key:
@@ -85,19 +87,73 @@ class Mark:
         return f"{self.value:#x}/{self.mask:#x}"
 
 
+def found_by(mark: Mark | None, if_id: int = 0) -> str:
+    """Return, for people, what an SA or a policy is found by beside its addresses, beginning with a space."""
+    return (f" mark {mark}" if mark is not None else "") + (f" if_id {if_id}" if if_id else "")
+
+
 @dataclass(frozen=True, slots=True)
-class UdpEncap:
-    """ESP in UDP (RFC 3948): the ports of the outer header, in host order."""
+class _Encap:
+    """The ports of the outer header, in host order, and the peer's address as it was before the NAT (RFC 3948 §3.1.2).
+
+    Linux keeps `original_address` and makes no use of it.
+    """
 
     source_port: int = 4500
     destination_port: int = 4500
+    original_address: IPAddress | None = None
 
-    def reversed(self) -> "UdpEncap":
+    def reversed(self) -> Self:
         """Return the encapsulation of the other direction."""
-        return UdpEncap(self.destination_port, self.source_port)
+        return replace(self, source_port=self.destination_port, destination_port=self.source_port)
+
+
+@dataclass(frozen=True, slots=True)
+class UdpEncap(_Encap):
+    """ESP in UDP (RFC 3948)."""
 
     def __str__(self) -> str:
         return f"udp {self.source_port} -> {self.destination_port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpEncap(_Encap):
+    """ESP in TCP (RFC 9329); the TCP socket has to be somebody's, who gives it the "espintcp" protocol."""
+
+    def __str__(self) -> str:
+        return f"tcp {self.source_port} -> {self.destination_port}"
+
+
+Encap = UdpEncap | TcpEncap
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """The interface whose hardware does the work of an SA or a policy.
+
+    For cryptography alone it is a wish: where the interface cannot, the kernel does the work itself, and the SA is read
+    back without. A policy is given to hardware with `OffloadFlag.PACKET` only, by kernels since 6.2; others ignore it.
+    """
+
+    interface_index: int
+    flags: OffloadFlag = NO_OFFLOAD_FLAGS
+
+
+@dataclass(frozen=True, slots=True)
+class Iptfs:
+    """How an SA in IPTFS mode gathers and sends packets (RFC 9347); None is the kernel's own choice.
+
+    Times are in microseconds, sizes in octets: `drop_time_us` is how long a missing packet is waited for,
+    `reorder_window` how many packets may be out of order, `init_delay_us` how long the first packet waits for others,
+    `queue_octets` how much may wait, `packet_octets` the size of what is sent, 0 for the path's.
+    """
+
+    drop_time_us: int | None = None
+    reorder_window: int | None = None
+    dont_fragment: bool = False
+    init_delay_us: int | None = None
+    queue_octets: int | None = None
+    packet_octets: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,30 +185,55 @@ NO_LIMITS = Lifetime()
 class Usage:
     """What has gone through: octets, packets, when it was made and first used (epoch seconds, 0 = never).
 
-    Linux counts neither octets nor packets for a policy, and its `first_used` is when it was used last.
+    Linux counts neither octets nor packets for a policy, and its `first_used` is when it was used last. Of an SA, some
+    kernels tell `last_used` over XFRM.
     """
 
     octets: int
     packets: int
     added: int
     first_used: int
+    last_used: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Packets that an inbound SA dropped: too old for its window, seen before, and with a wrong ICV."""
+
+    too_old: int
+    replayed: int
+    integrity: int
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Sequence numbers: last one sent, highest one received, and the received ones below it as window bits."""
+    """Sequence numbers: last one sent, highest one received, and the received ones below it as window bits.
+
+    Linux has two forms of a window. One with ESN or more than 32 packets has the `extended` one, where the bits are a
+    ring of words; a smaller one may have it too, and has to be written as it was read.
+    """
 
     outbound: int
     inbound: int
     bitmap: tuple[int, ...] = ()
+    extended: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute that this model does not name, kept as it came so that an update gives it back."""
+    """An attribute that this model does not name, kept as it came so that an update gives it back.
+
+    Its bytes are not shown, since nobody knows that they are no key.
+
+    >>> Attribute(99, bytes(4))
+    Attribute(99, 4 bytes)
+    """
 
     number: int
-    data: bytes = field(repr=False)
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Attribute({self.number}, {len(self.data)} bytes)"
 
 
 @dataclass(frozen=True, slots=True)

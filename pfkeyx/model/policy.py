@@ -3,8 +3,17 @@
 from dataclasses import dataclass, replace
 
 from pfkeyx.model.addresses import IPAddress, Selector
-from pfkeyx.model.numbers import Action, Direction, Mode, Protocol
-from pfkeyx.model.parts import NO_LIMITS, Attribute, Lifetime, Mark, SecurityContext, Usage
+from pfkeyx.model.numbers import (
+    NO_POLICY_FLAGS,
+    Action,
+    Direction,
+    Mode,
+    PolicyFlag,
+    PolicyType,
+    Protocol,
+    Share,
+)
+from pfkeyx.model.parts import NO_LIMITS, Attribute, Lifetime, Mark, Offload, SecurityContext, Usage, found_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +31,7 @@ class Template:
     reqid: int = 0
     spi: int = 0
     optional: bool = False
-    share: int = 0
+    share: Share = Share.ANY
     algorithm_masks: tuple[int, int, int] = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
@@ -34,17 +43,20 @@ class PolicyId:
     direction: Direction
     mark: Mark | None = None
     if_id: int = 0
-    type: int = 0
+    type: PolicyType = PolicyType.MAIN
+    security_context: SecurityContext | None = None
 
     def __str__(self) -> str:
-        return f"{self.direction} {self.selector}"
+        policy_type = f" {self.type}" if self.type else ""
+        return f"{self.direction} {self.selector}{policy_type}{found_by(self.mark, self.if_id)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """An entry of the SPD (RFC 4301 §4.4.1); of two that fit, the one with the lower `priority` wins.
 
-    `index`, which PF_KEY calls the policy's id, and `usage` are the kernel's and are ignored in what is written.
+    `index`, which PF_KEY calls the policy's id, is the kernel's: XFRM takes it as a wish for a new policy, 0 for none,
+    and PF_KEY takes none. `usage` is ignored in what is written.
     """
 
     selector: Selector
@@ -55,9 +67,10 @@ class Policy:
     lifetime: Lifetime = NO_LIMITS
     mark: Mark | None = None
     if_id: int = 0
-    type: int = 0
-    flags: int = 0
-    share: int = 0
+    type: PolicyType = PolicyType.MAIN
+    flags: PolicyFlag = NO_POLICY_FLAGS
+    share: Share = Share.ANY
+    offload: Offload | None = None
     security_context: SecurityContext | None = None
     other: tuple[Attribute, ...] = ()
     index: int = 0
@@ -66,7 +79,7 @@ class Policy:
     @property
     def id(self) -> PolicyId:
         """What this policy is looked up by."""
-        return PolicyId(self.selector, self.direction, self.mark, self.if_id, self.type)
+        return PolicyId(self.selector, self.direction, self.mark, self.if_id, self.type, self.security_context)
 
     def as_written(self) -> "Policy":
         """Return the policy without what the kernel counts and numbers."""
@@ -74,3 +87,36 @@ class Policy:
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultPolicy:
+    """What is done with packets that no policy is for, by direction; a namespace begins by allowing them."""
+
+    inbound: Action = Action.ALLOW
+    forward: Action = Action.ALLOW
+    outbound: Action = Action.ALLOW
+
+
+@dataclass(frozen=True, slots=True)
+class HashThreshold:
+    """Policies whose prefixes have at least so many bits, local and remote, are found by hash, and others in a list."""
+
+    local: int
+    remote: int
+
+
+@dataclass(frozen=True, slots=True)
+class SPDInfo:
+    """How full the SPD is: policies by direction, those of sockets beside them, and the buckets of its hash table."""
+
+    inbound: int
+    outbound: int
+    forward: int
+    socket_inbound: int
+    socket_outbound: int
+    socket_forward: int
+    buckets: int
+    buckets_maximum: int
+    ipv4: HashThreshold
+    ipv6: HashThreshold

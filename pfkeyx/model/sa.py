@@ -4,24 +4,31 @@ from dataclasses import dataclass, replace
 
 from pfkeyx.algorithms import Algorithm
 from pfkeyx.model.addresses import IPAddress, Prefix, Selector, any_selector
-from pfkeyx.model.numbers import NO_FLAGS, Mode, Protocol, SAFlag, SAState
+from pfkeyx.model.numbers import NO_EXTRA_FLAGS, NO_FLAGS, Direction, Mode, Protocol, SAExtraFlag, SAFlag, SAState
 from pfkeyx.model.parts import (
     NO_LIMITS,
     Attribute,
     Authentication,
+    Encap,
     Encryption,
+    Failures,
+    Iptfs,
     Lifetime,
     Mark,
+    Offload,
     Replay,
     SecurityContext,
-    UdpEncap,
     Usage,
+    found_by,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class SAId:
-    """What an SA is looked up by (RFC 4301 §4.1): destination, SPI, protocol, and Linux's mark."""
+    """What an SA is looked up by (RFC 4301 §4.1): destination, SPI, protocol, and Linux's mark.
+
+    The kernel compares only the bits of the SA's own mask, so that one without a mark is found by any.
+    """
 
     destination: IPAddress
     spi: int
@@ -29,18 +36,23 @@ class SAId:
     mark: Mark | None = None
 
     def __str__(self) -> str:
-        mark = f" mark {self.mark}" if self.mark else ""
-        return f"{self.protocol} {self.spi:#010x} to {self.destination}{mark}"
+        return f"{self.protocol} {self.spi:#010x} to {self.destination}{found_by(self.mark)}"
 
 
 @dataclass(frozen=True, slots=True)
 class SA:
     """A security association: how it is found, what it does, and, when it was read, how it stands.
 
-    `state`, `usage` and `replay` are the kernel's and are ignored in what is written. PF_KEY does not tell `replay`,
-    XFRM not `state`; they are None then. So is `selector` where the SA takes every packet of its own IP version, and
-    over PF_KEY also where it takes those of the other. IPComp has a `compression`, neither of the other algorithms,
-    and no replay window.
+    `state`, `usage`, `replay` and `failures` are the kernel's and are ignored in what is written, but for
+    `Engine.restore_sa`. PF_KEY does not tell `replay` and `failures`, XFRM not `state`; they are None then. So is
+    `selector` where the SA takes every packet of its own IP version, and over PF_KEY also where it takes those of the
+    other. IPComp has a `compression`, neither of the other algorithms, and no replay window.
+
+    `output_mark` is put on what the SA has wrapped; `tfc_padding` is the size in octets that packets are padded to
+    (RFC 4303 §2.7). `direction`, where it is given, makes the kernel check that the rest fits it. An outbound SA in UDP
+    keeps its NAT's mapping alive every `nat_keepalive_s` seconds; an inbound one tells of a new mapping (`NatMapping`)
+    at most every `mapping_threshold_s` seconds. `cpu` is the only one that uses the SA (RFC 9611). `care_of` is Mobile
+    IPv6's (RFC 6275).
     """
 
     id: SAId
@@ -50,17 +62,28 @@ class SA:
     encryption: Encryption | None = None
     authentication: Authentication | None = None
     compression: Algorithm | None = None
-    encap: UdpEncap | None = None
+    encap: Encap | None = None
     selector: Selector | None = None
     lifetime: Lifetime = NO_LIMITS
     replay_window: int = 32
     flags: SAFlag = NO_FLAGS
+    extra_flags: SAExtraFlag = NO_EXTRA_FLAGS
     if_id: int = 0
+    output_mark: Mark | None = None
+    offload: Offload | None = None
+    tfc_padding: int = 0
+    direction: Direction | None = None
+    nat_keepalive_s: int = 0
+    mapping_threshold_s: int = 0
+    cpu: int | None = None
+    iptfs: Iptfs | None = None
+    care_of: IPAddress | None = None
     security_context: SecurityContext | None = None
     other: tuple[Attribute, ...] = ()
     state: SAState | None = None
     usage: Usage | None = None
     replay: Replay | None = None
+    failures: Failures | None = None
 
     @property
     def destination(self) -> IPAddress:
@@ -77,12 +100,69 @@ class SA:
         """Whether sequence numbers have 64 bits (RFC 4303 §2.2.1)."""
         return SAFlag.ESN in self.flags
 
+    def moved(self, source: IPAddress, destination: IPAddress, encap: Encap | None) -> "SA":
+        """Return the SA as it is between new addresses, in `encap`, None for none.
+
+        Without an encapsulation there is no NAT whose mapping is kept or told of, and an address from before a NAT is
+        of one IP version.
+        """
+        if encap is not None and encap.original_address is not None:
+            is_of_one = encap.original_address.version == destination.version
+            encap = encap if is_of_one else replace(encap, original_address=None)
+        sa = replace(self, id=replace(self.id, destination=destination), source=source, encap=encap)
+        return sa if encap is not None else replace(sa, nat_keepalive_s=0, mapping_threshold_s=0)
+
     def as_written(self) -> "SA":
         """Return the SA without what the kernel counts: two SAs made alike are equal in this form."""
-        return replace(self, state=None, usage=None, replay=None)
+        return replace(self, state=None, usage=None, replay=None, failures=None)
 
     def __str__(self) -> str:
         return f"{self.id.protocol} {self.id.spi:#010x} {self.source} -> {self.destination}"
+
+
+@dataclass(frozen=True, slots=True)
+class SPIRequest:
+    """What an SPI is reserved for (RFC 2367 §3.1.1): see `Engine.get_spi`."""
+
+    source: IPAddress
+    destination: IPAddress
+    protocol: Protocol = Protocol.ESP
+    mode: Mode = Mode.TUNNEL
+    reqid: int = 0
+    minimum: int = 0x100
+    maximum: int | None = None
+    sequence: int = 0
+    mark: Mark | None = None
+    if_id: int = 0
+    direction: Direction | None = None
+    cpu: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.source} -> {self.destination}{found_by(self.mark, self.if_id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an SA is: what `Engine.get_progress` reads and `Engine.set_progress` writes (XFRM's "aevents").
+
+    `replay` and `usage` are what a second gateway needs to take over. The kernel announces progress (`SAProgress`)
+    after `replay_threshold` packets, and `timer_ms` milliseconds after the last announcement if there was any traffic;
+    both are None where they were not read, or shall stay as they are.
+    """
+
+    replay: Replay | None = None
+    usage: Usage | None = None
+    replay_threshold: int | None = None
+    timer_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SADInfo:
+    """How full the SAD is: SAs, and the buckets of their hash table, now and at most."""
+
+    count: int
+    buckets: int
+    buckets_maximum: int
 
 
 @dataclass(frozen=True, slots=True)

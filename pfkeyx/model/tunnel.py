@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pfkeyx.model.addresses import IPAddress, Prefix, Selector, any_selector
 from pfkeyx.model.numbers import Direction
-from pfkeyx.model.parts import Authentication, Encryption, UdpEncap
+from pfkeyx.model.parts import Authentication, Encap, Encryption, Mark
 from pfkeyx.model.policy import Policy, Template
 from pfkeyx.model.sa import SA, SAId
 
@@ -13,7 +13,8 @@ from pfkeyx.model.sa import SA, SAId
 class Tunnel:
     """One tunnel as its owner sees it: `local` and `remote` ends (RFC 4555), and the networks behind them.
 
-    It builds the SAs and policies of an ESP tunnel, so that the two sides of each agree.
+    It builds the SAs and policies of an ESP tunnel, so that the two sides of each agree. With an `if_id` it is the
+    tunnel of the XFRM interface that has it, with a `mark` that of packets so marked.
     """
 
     local: IPAddress
@@ -21,30 +22,34 @@ class Tunnel:
     local_net: Prefix
     remote_net: Prefix
     reqid: int
-    encap: UdpEncap | None = None
+    encap: Encap | None = None
+    if_id: int = 0
+    mark: Mark | None = None
 
     def outbound(self, spi: int, encryption: Encryption, authentication: Authentication | None = None) -> SA:
         """Return the SA that the peer named with `spi`, from local to remote."""
         return SA(
-            SAId(self.remote, spi),
+            SAId(self.remote, spi, mark=self.mark),
             self.local,
             reqid=self.reqid,
             encryption=encryption,
             authentication=authentication,
             encap=self.encap,
             selector=self._selector,
+            if_id=self.if_id,
         )
 
     def inbound(self, spi: int, encryption: Encryption, authentication: Authentication | None = None) -> SA:
         """Return the SA that we named with `spi`, from remote to local."""
         return SA(
-            SAId(self.local, spi),
+            SAId(self.local, spi, mark=self.mark),
             self.remote,
             reqid=self.reqid,
             encryption=encryption,
             authentication=authentication,
             encap=self.encap.reversed() if self.encap else None,
             selector=self._selector,
+            if_id=self.if_id,
         )
 
     def policies(self) -> tuple[Policy, Policy, Policy]:
@@ -54,9 +59,9 @@ class Tunnel:
         to_remote = (Template(source=self.local, destination=self.remote, reqid=self.reqid),)
         to_local = (Template(source=self.remote, destination=self.local, reqid=self.reqid),)
         return (
-            Policy(outward, Direction.OUT, to_remote),
-            Policy(inward, Direction.IN, to_local),
-            Policy(inward, Direction.FORWARD, to_local),
+            Policy(outward, Direction.OUT, to_remote, mark=self.mark, if_id=self.if_id),
+            Policy(inward, Direction.IN, to_local, mark=self.mark, if_id=self.if_id),
+            Policy(inward, Direction.FORWARD, to_local, mark=self.mark, if_id=self.if_id),
         )
 
     @property

@@ -39,7 +39,7 @@ NEW_INBOUND = replace(INBOUND, id=SAId(NEW_LOCAL, INBOUND.id.spi))
 NEW_SAS = [NEW_OUTBOUND, NEW_INBOUND]
 NEW_POLICIES = [at_new(policy) for policy in POLICIES]
 
-PROBES: Script = [("migrate SA", Refusal(3)), ("probe migrate", Refusal(22))]
+PROBES: Script = [("probe", Refusal(3)), ("probe", Refusal(22))]
 OLD_STATE: Script = [("dump SAs", list(SAS)), ("dump policies", list(POLICIES))]
 NEW_STATE: Script = [("dump SAs", NEW_SAS), ("dump policies", NEW_POLICIES)]
 BRACKET: Script = [("update policy", None), ("migrate SA", None), ("update policy", None)]
@@ -77,7 +77,7 @@ def test_a_move_blocks_moves_and_allows_in_one_datagram_a_direction() -> None:
 
 
 def test_migrate_by_policy_moves_each_direction_through_one_policy() -> None:
-    probes: Script = [("migrate SA", Refusal(22)), ("probe migrate", Refusal(22))]
+    probes: Script = [("probe", Refusal(22)), ("probe", Refusal(22))]
     outward: Script = [
         ("update policy", None),
         ("get SA", OUTBOUND),
@@ -92,7 +92,7 @@ def test_migrate_by_policy_moves_each_direction_through_one_policy() -> None:
 
 
 def test_migrate_by_policy_does_not_put_a_sequence_number_ahead_that_has_no_room() -> None:
-    probes: Script = [("migrate SA", Refusal(22)), ("probe migrate", Refusal(22))]
+    probes: Script = [("probe", Refusal(22)), ("probe", Refusal(22))]
     used_up = replace(OUTBOUND, replay=Replay(0xFFFFFFF0, 0, (0,)))
     outward: Script = [("update policy", None), ("get SA", used_up)]
     restore: Script = [("update policy", None)]
@@ -202,7 +202,7 @@ def test_a_policy_that_could_not_be_written_back_is_found_before_anything_is_sen
 
 def test_a_plan_that_the_sad_has_outrun_is_refused_before_anything_is_done() -> None:
     rekeyed = state([replace(OUTBOUND, id=SAId(REMOTE, 0xC0FFEE05)), INBOUND], list(POLICIES))
-    kernel, engine = migrate(PROBES + OLD_STATE + PROBES + rekeyed)
+    kernel, engine = migrate(PROBES + OLD_STATE + rekeyed)
     plan = engine.plan_migration(UPDATE)
     with pytest.raises(InvalidRequestError, match="plan again"):
         engine.migrate(plan)
@@ -220,7 +220,7 @@ def test_a_replay_window_that_was_emptied_is_seen() -> None:
 def test_counters_that_go_on_do_not_outdate_a_plan() -> None:
     busy = state([replace(OUTBOUND, replay=Replay(99, 0, (0,))), INBOUND], list(POLICIES))
     after = state([replace(NEW_OUTBOUND, replay=Replay(100, 0, (0,))), NEW_INBOUND], NEW_POLICIES)
-    kernel, engine = migrate(PROBES + OLD_STATE + PROBES + busy + BRACKET + INWARD + after)
+    kernel, engine = migrate(PROBES + OLD_STATE + busy + BRACKET + INWARD + after)
     engine.migrate(engine.plan_migration(UPDATE))
     assert kernel.is_finished
 

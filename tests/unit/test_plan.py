@@ -20,6 +20,7 @@ from pfkeyx import (
     Mark,
     Method,
     Mode,
+    Offload,
     Policy,
     SAId,
     UdpEncap,
@@ -27,7 +28,7 @@ from pfkeyx import (
 )
 from pfkeyx.migration.plan import make_plan
 from pfkeyx.migration.update import Keep
-from pfkeyx.model import IPAddress, any_selector
+from pfkeyx.model import Encap, IPAddress, any_selector
 from tests.unit.samples import (
     BOTH_METHODS,
     INBOUND,
@@ -209,9 +210,22 @@ def test_migrate_is_not_used_where_one_policy_does_not_name_all_sas() -> None:
 
 
 def test_migrate_is_not_used_for_sas_that_are_offloaded() -> None:
-    sas = [replace(sa, other=(Attribute(28, bytes(8)),)) for sa in SAS]
+    sas = [replace(sa, offload=Offload(2)) for sa in SAS]
     with pytest.raises(UnsupportedError, match="offload"):
         make_plan(UPDATE, sas, POLICIES, ONLY_MIGRATE)
+
+
+def test_migrate_is_not_used_for_sas_with_attributes_that_nobody_here_knows() -> None:
+    sas = [replace(sa, other=(Attribute(60, bytes(8)), Attribute(99, bytes(4)))) for sa in SAS]
+    with pytest.raises(UnsupportedError, match="whether it keeps attributes 60, 99 is not known"):
+        make_plan(UPDATE, sas, POLICIES, ONLY_MIGRATE)
+
+
+def test_a_plan_says_which_attributes_of_an_sa_nobody_here_knows() -> None:
+    plan = make_plan(UPDATE, [replace(OUTBOUND, other=(Attribute(60, bytes(8)),)), INBOUND], POLICIES, BOTH_METHODS)
+    assert [loss for loss in plan.may_lose if "60" in loss] == [
+        f"attributes 60 of {OUTBOUND}, not known here; a loss would be seen and undone"
+    ]
 
 
 def test_policies_stay_when_the_update_says_so() -> None:
@@ -232,7 +246,7 @@ def test_encapsulation_is_kept_changed_or_removed_as_asked() -> None:
     encap = UdpEncap(4500, 54321)
     sas = [replace(OUTBOUND, encap=encap), replace(INBOUND, encap=encap.reversed())]
 
-    def encaps(wanted: UdpEncap | Keep | None) -> list[UdpEncap | None]:
+    def encaps(wanted: UdpEncap | Keep | None) -> list[Encap | None]:
         update = replace(UPDATE, encap=wanted)
         return [move.after.encap for step in make_plan(update, sas, POLICIES, BOTH_METHODS).steps for move in step.sas]
 
