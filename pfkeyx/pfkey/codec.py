@@ -153,10 +153,11 @@ def migrate_extensions(
 
 
 def policy_id_extensions(policy_id: PolicyId) -> dict[int, Extension]:
-    """Return the extensions that a policy is looked up by: its selector."""
+    """Return the extensions that a policy is looked up by: its selector and its label."""
     return {
         **parts.selector_extensions(policy_id.selector),
         ExtensionType.X_POLICY: PolicyExtension(lib.IPSEC_POLICY_NONE, policy_id.direction + 1),
+        **parts.security_extensions(policy_id.security_context),
     }
 
 

@@ -7,20 +7,25 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pfkeyx.algorithms import HMAC_SHA256, Kind
-from pfkeyx.errors import InvalidRequestError, UnsupportedError
+from pfkeyx.errors import UnsupportedError
 from pfkeyx.model import (
     SA,
     Action,
     Direction,
+    Encap,
     Lifetime,
     Mode,
     Policy,
     PolicyId,
+    PolicyType,
     Port,
     Protocol,
     SAFlag,
     SAId,
     Selector,
+    Share,
+    SPIRequest,
+    TcpEncap,
     Template,
     any_selector,
     prefix_address,
@@ -40,15 +45,24 @@ def check_sa_id(operation: str, sa_id: SAId) -> None:
     _refuse(operation, sa_id, sa_id, _SA_ID)
 
 
+def check_policy_type(operation: str, policy_type: PolicyType) -> None:
+    """Raise `UnsupportedError` for a type other than main."""
+    _refuse(operation, policy_type, policy_type, _POLICY_TYPE)
+
+
 def check_protocol(operation: str, protocol: Protocol) -> None:
     """Raise `UnsupportedError` for a protocol other than ESP, AH and IPComp."""
     _refuse(operation, protocol, protocol, _PROTOCOL)
 
 
-def check_spi_request(operation: str, sa_id: SAId, mode: Mode) -> None:
-    """Raise `UnsupportedError` for a protocol or mode in which PF_KEY gives no SPI."""
-    check_sa_id(operation, sa_id)
-    _refuse(operation, sa_id, mode, _MODE)
+def check_spi_request(operation: str, wanted: SPIRequest) -> None:
+    """Raise `UnsupportedError`, which names the field, for what PF_KEY cannot say of an SPI that is asked for.
+
+    That is: a protocol or a mode without a number; a mark, an if_id, a direction, a CPU.
+    """
+    check_protocol(operation, wanted.protocol)
+    _refuse(operation, wanted, wanted.mode, _MODE)
+    _refuse(operation, wanted, wanted, _SPI_REQUEST)
 
 
 def check_sa(operation: str, sa: SA) -> None:
@@ -56,13 +70,14 @@ def check_sa(operation: str, sa: SA) -> None:
 
     That is: a mark; AEAD and other algorithms without a number; an ICV other than the algorithm's one on PF_KEY;
     64-bit sequence numbers; a replay window above 32; flags other than NO_ECN, DECAP_DSCP and NO_PMTU_DISCOVERY;
-    an if_id; other attributes; modes other than transport, tunnel and BEET; packet limits beyond 32 bits; a selector
-    with more in it than a source prefix, or whose source begins at the SA's own source without being that host, or
-    that has only a part of the addresses of another IP version than the SA's.
+    modes other than transport, tunnel and BEET; encapsulation in TCP, or an original address; packet limits beyond
+    32 bits; a selector with more in it than a source prefix, or whose source begins at the SA's own source without
+    being that host, or that has only a part of the addresses of another IP version than the SA's; and whatever only
+    XFRM has attributes for.
     """
     check_sa_id(operation, sa.id)
-    _refuse(operation, sa, sa.mode, _MODE)
     _refuse(operation, sa, sa, _SA)
+    _refuse(operation, sa, sa.mode, _MODE)
 
 
 def check_policy_id(operation: str, policy_id: PolicyId) -> None:
@@ -78,8 +93,8 @@ def check_policy_id(operation: str, policy_id: PolicyId) -> None:
 def check_policy(operation: str, policy: Policy) -> None:
     """Raise `UnsupportedError`, which names the field, for what a policy cannot have over PF_KEY.
 
-    That is: what `check_policy_id` refuses; flags, share and other attributes; templates beside BLOCK; packet
-    limits beyond 32 bits. In a template: an SPI, share or algorithm masks; a reqid above 0x3fff, or one that is
+    That is: what `check_policy_id` refuses; flags, share, offload and other attributes; templates beside BLOCK;
+    packet limits beyond 32 bits. In a template: an SPI, share or algorithm masks; a reqid above 0x3fff, or one that is
     optional; a mode other than transport and tunnel; addresses in transport mode; an optional outbound tunnel.
     """
     check_policy_id(operation, policy.id)
@@ -90,19 +105,19 @@ def check_policy(operation: str, policy: Policy) -> None:
             _refuse(operation, policy, template, _OPTIONAL_OUTBOUND)
 
 
-def check_moves(operation: str, policy_id: PolicyId, moves: Sequence[tuple[Template, Template]]) -> None:
-    """Raise `InvalidRequestError` for a move of templates that the kernel would not take as it is meant."""
-    if not 0 < len(moves) <= 6:  # XFRM_MAX_DEPTH
-        raise InvalidRequestError(f"{operation} {policy_id}: {len(moves)} moves; the kernel takes 1 to 6")
-    for old, new in moves:
-        if (old.protocol, old.mode, old.reqid) != (new.protocol, new.mode, new.reqid):
-            raise InvalidRequestError(
-                f"{operation} {policy_id}: a move changes addresses, and leaves protocol, mode and reqid as they are"
-            )
-        if None in (old.source, old.destination, new.source, new.destination):
-            raise InvalidRequestError(f"{operation} {policy_id}: a move has old and new addresses, in every mode")
-        for template in (old, new):
-            _refuse(operation, policy_id, template.mode, _MODE)
+def check_new_policy(operation: str, policy: Policy) -> None:
+    """Raise `UnsupportedError` for what `check_policy` refuses, and for the wish for an index."""
+    check_policy(operation, policy)
+    _refuse(operation, policy, policy, _NEW_POLICY)
+
+
+def check_moves(
+    operation: str, policy_id: PolicyId, moves: Sequence[tuple[Template, Template]], encap: Encap | None
+) -> None:
+    """Raise `UnsupportedError` for an encapsulation, and for modes other than transport, tunnel and BEET."""
+    _refuse(operation, policy_id, encap, _MOVE)
+    for old, _ in moves:
+        _refuse(operation, policy_id, old.mode, _MODE)
 
 
 def _refuse(operation: str, subject: object, it: T, rows: Rows[T]) -> None:
@@ -134,8 +149,13 @@ def _is_beyond_port(port: Port | None) -> bool:
     return port is not None and (port.value == 0 or port.mask != 0xFFFF)
 
 
-_MARK = "PF_KEY sees only what has no mark"
+_MARK = "PF_KEY shows no marks, and finds only what has none"
 _IF_ID = "PF_KEY has no interface ids"
+_DIRECTION = "PF_KEY's SAs have no direction"
+_OFFLOAD = "PF_KEY gives no work to interfaces"
+_CPU = "PF_KEY has no SAs of single CPUs"
+_TYPE = "PF_KEY has main policies only"
+_SHARE = "PF_KEY has no sharing"
 _OTHER = "PF_KEY has no such attributes"
 _LIMITS = "PF_KEY counts packets in 32 bits"
 
@@ -183,7 +203,24 @@ _SA: Rows[SA] = (
     ("esn", lambda it: it.esn, "PF_KEY has no 64-bit sequence numbers"),
     ("flags", lambda it: bool(it.flags & ~SAFlag(sum(FLAGS))), "PF_KEY has no flags for {it.flags!r}"),
     ("replay_window", lambda it: it.replay_window > 32, "PF_KEY has windows of at most 32 packets"),
+    ("extra_flags", lambda it: it.extra_flags != 0, "PF_KEY has no flags for {it.extra_flags!r}"),
     ("if_id", lambda it: it.if_id != 0, _IF_ID),
+    ("encap", lambda it: isinstance(it.encap, TcpEncap), "PF_KEY on Linux encapsulates in UDP only"),
+    (
+        "encap.original_address",
+        lambda it: it.encap is not None and it.encap.original_address is not None,
+        "PF_KEY on Linux ignores original addresses (SADB_X_EXT_NAT_T_OA)",
+    ),
+    ("output_mark", lambda it: it.output_mark is not None, "PF_KEY marks no packets"),
+    ("offload", lambda it: it.offload is not None, _OFFLOAD),
+    ("tfc_padding", lambda it: it.tfc_padding != 0, "PF_KEY pads no packets"),
+    ("nat_keepalive_s", lambda it: it.nat_keepalive_s != 0, "PF_KEY keeps no NAT's mapping alive"),
+    ("mapping_threshold_s", lambda it: it.mapping_threshold_s != 0, "PF_KEY tells of every new mapping"),
+    ("cpu", lambda it: it.cpu is not None, _CPU),
+    ("iptfs", lambda it: it.iptfs is not None, "PF_KEY has no IPTFS"),
+    # After those that need one.
+    ("direction", lambda it: it.direction is not None, _DIRECTION),
+    ("care_of", lambda it: it.care_of is not None, "PF_KEY has no care-of addresses"),
     ("other", lambda it: bool(it.other), _OTHER),
     ("lifetime", lambda it: _has_long_limits(it.lifetime), _LIMITS),
     (
@@ -194,10 +231,21 @@ _SA: Rows[SA] = (
     ),
 )
 
+_SPI_REQUEST: Rows[SPIRequest] = (
+    ("mark", lambda it: it.mark is not None, _MARK),
+    ("if_id", lambda it: it.if_id != 0, _IF_ID),
+    ("direction", lambda it: it.direction is not None, _DIRECTION),
+    ("cpu", lambda it: it.cpu is not None, _CPU),
+)
+
+_MOVE: Rows[Encap | None] = (("encap", lambda it: it is not None, "SADB_X_MIGRATE has no encapsulation"),)
+
+_POLICY_TYPE: Rows[PolicyType] = (("type", lambda it: it is not PolicyType.MAIN, _TYPE),)
+
 _POLICY_ID: Rows[PolicyId] = (
     ("mark", lambda it: it.mark is not None, _MARK),
     ("if_id", lambda it: it.if_id != 0, _IF_ID),
-    ("type", lambda it: it.type != 0, "PF_KEY has main policies only"),
+    ("type", lambda it: it.type is not PolicyType.MAIN, _TYPE),
     (
         "direction",
         lambda it: it.direction not in (Direction.IN, Direction.OUT, Direction.FORWARD),
@@ -227,7 +275,8 @@ _SELECTOR: Rows[Selector] = (
 
 _POLICY: Rows[Policy] = (
     ("flags", lambda it: it.flags != 0, "PF_KEY has no policy flags"),
-    ("share", lambda it: it.share != 0, "PF_KEY has no sharing"),
+    ("share", lambda it: it.share is not Share.ANY, _SHARE),
+    ("offload", lambda it: it.offload is not None, _OFFLOAD),
     ("other", lambda it: bool(it.other), _OTHER),
     ("lifetime", lambda it: _has_long_limits(it.lifetime), _LIMITS),
     (
@@ -235,6 +284,10 @@ _POLICY: Rows[Policy] = (
         lambda it: it.action is Action.BLOCK and bool(it.templates),
         "PF_KEY drops the templates of a policy that blocks",
     ),
+)
+
+_NEW_POLICY: Rows[Policy] = (
+    ("index", lambda it: it.index != 0, "PF_KEY numbers policies itself (policy.as_written() has no index)"),
 )
 
 _TEMPLATE: Rows[Template] = (
@@ -264,7 +317,7 @@ _TEMPLATE: Rows[Template] = (
         "PF_KEY drops the reqid of an optional template",
     ),
     ("template.spi", lambda it: it.spi != 0, "PF_KEY has no SPI in policies"),
-    ("template.share", lambda it: it.share != 0, "PF_KEY has no sharing"),
+    ("template.share", lambda it: it.share is not Share.ANY, _SHARE),
     (
         "template.algorithm_masks",
         lambda it: it.algorithm_masks != Template().algorithm_masks,

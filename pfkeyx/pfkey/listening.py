@@ -63,6 +63,9 @@ class PfkeyEvents:
     among the events: it may stand there though nothing more came, but no loss goes without one.
     """
 
+    #: What PF_KEY tells of.
+    KINDS = frozenset(kind for kind, _ in _DECODERS.values())
+
     def __init__(self, kinds: Sequence[type[Event]], netns: str | None, is_own: Callable[[int, int], bool]) -> None:
         self._begin(PfkeySocket(netns, _RECEIVE_BUFFER), kinds, is_own)
 

@@ -2,10 +2,9 @@
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pfkeyx import checks
 from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError, UnsupportedError
@@ -14,45 +13,26 @@ from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.model import (
     SA,
     AddressPair,
-    IPAddress,
-    Mode,
+    DefaultPolicy,
+    Encap,
+    HashThreshold,
     Policy,
     PolicyId,
+    PolicyType,
+    Progress,
     Protocol,
     SAFilter,
     SAId,
+    SPIRequest,
     Template,
 )
-from pfkeyx.native import lib
-from pfkeyx.operation import Operation, Request, ask
-from pfkeyx.pfkey import codec, limits, parts
-from pfkeyx.pfkey.extensions import AddressExtension, PolicyExtension, SA2Extension, SAExtension, SPIRangeExtension
-from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, Outgoing, SAType, build
+from pfkeyx.operation import Operation, Request
+from pfkeyx.pfkey import codec, features, limits, parts
+from pfkeyx.pfkey.extensions import SA2Extension, SAExtension, SPIRangeExtension
+from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType
+from pfkeyx.pfkey.wire import Answer, make_request, nothing
 
 T = TypeVar("T")
-
-
-class Answer(Enum):
-    """How an answer ends, and what of it is read."""
-
-    NONE = "nothing, unless it is refused"
-    ACK = "one message, of which only the errno counts"
-    ONE = "one message"
-    DUMP = "messages up to the one that is numbered 0"
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """A whole PF_KEY message, seq and pid still 0, and how its answer ends.
-
-    `sequence` is the seq that the message has to have, 0 where it may be any. `is_announced_by` recognises the
-    answer among broadcasts that carry neither seq nor pid, as a move's does.
-    """
-
-    message: Outgoing
-    answer: Answer
-    sequence: int = 0
-    is_announced_by: Callable[[Message], bool] | None = None
 
 
 class PfkeyDialect:
@@ -60,32 +40,19 @@ class PfkeyDialect:
 
     name = "pfkey"
 
-    def get_spi(
-        self,
-        source: IPAddress,
-        destination: IPAddress,
-        protocol: Protocol,
-        mode: Mode,
-        reqid: int,
-        minimum: int,
-        maximum: int | None,
-        sequence: int,
-    ) -> Request[int]:
-        """Return the request for an SPI between `minimum` and `maximum` (SADB_GETSPI, RFC 2367 §3.1.1)."""
-        maximum = checks.spi_maximum(protocol, maximum)
-        checks.check_pair("get SPI", source, destination)
-        checks.check_bits("get SPI", f"{source} -> {destination}", 32, reqid=reqid, sequence=sequence)
-        checks.check_spi_range("get SPI", protocol, minimum, maximum)
-        limits.check_spi_request("get SPI", SAId(destination, minimum, protocol), mode)
+    def get_spi(self, wanted: SPIRequest) -> Request[int]:
+        """Return the request that reserves an SPI (SADB_GETSPI, RFC 2367 §3.1.1)."""
+        checks.check_spi_request("get SPI", wanted)
+        limits.check_spi_request("get SPI", wanted)
+        maximum = checks.spi_maximum(wanted.protocol, wanted.maximum)
         extensions = {
-            **parts.pair_extensions(source, destination),
-            ExtensionType.X_SA2: SA2Extension(parts.MODES[mode], reqid),
-            ExtensionType.SPIRANGE: SPIRangeExtension(minimum, maximum),
+            **parts.pair_extensions(wanted.source, wanted.destination),
+            ExtensionType.X_SA2: SA2Extension(parts.MODES[wanted.mode], wanted.reqid),
+            ExtensionType.SPIRANGE: SPIRangeExtension(wanted.minimum, maximum),
         }
-        subject = f"{protocol} {source} -> {destination}"
-        message = Message(MessageType.GETSPI, codec.SATYPES[protocol], extensions=extensions)
-        hints = checks.spi_hints(minimum, maximum)
-        return _request("get SPI", subject, message, Answer.ONE, _spi, sequence, hints)
+        message = Message(MessageType.GETSPI, codec.SATYPES[wanted.protocol], extensions=extensions)
+        hints = checks.spi_hints(wanted.minimum, maximum)
+        return make_request("get SPI", wanted, message, Answer.ONE, _spi, wanted.sequence, hints)
 
     def add_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA (SADB_ADD, RFC 2367 §3.1.3)."""
@@ -101,38 +68,38 @@ class PfkeyDialect:
 
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes one SA (SADB_DELETE, RFC 2367 §3.1.4)."""
-        return self._look_up("delete SA", MessageType.DELETE, Answer.ACK, sa_id, _nothing)
+        return self._look_up("delete SA", MessageType.DELETE, Answer.ACK, sa_id, nothing)
 
     def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
         """Return the request that reads all SAs that match (SADB_DUMP, RFC 2367 §3.1.10)."""
         checks.check_filter("dump SAs", matching)
         satype = self._satype("dump SAs", matching.protocol)
         message = Message(MessageType.DUMP, satype, extensions=codec.filter_extensions(matching))
-        return _request("dump SAs", matching, message, Answer.DUMP, _sas)
+        return make_request("dump SAs", matching, message, Answer.DUMP, _sas)
 
     def flush_sas(self, protocol: Protocol | None) -> Request[None]:
         """Return the request that deletes every IPsec SA, or those of one protocol (SADB_FLUSH, RFC 2367 §3.1.9)."""
         satype = self._satype("flush SAs", protocol)
-        return _request("flush SAs", protocol or "", Message(MessageType.FLUSH, satype), Answer.ACK, _nothing)
+        return make_request("flush SAs", protocol or "", Message(MessageType.FLUSH, satype), Answer.ACK, nothing)
 
     def add_policy(self, policy: Policy) -> Request[None]:
         """Return the request that adds a policy (SADB_X_SPDADD)."""
-        return self._write_policy("add policy", MessageType.X_SPDADD, policy)
+        return self._write_policy("add policy", MessageType.X_SPDADD, policy, limits.check_new_policy)
 
     def update_policy(self, policy: Policy) -> Request[None]:
         """Return the request that replaces a policy at once, keeping its index, or adds it (SADB_X_SPDUPDATE)."""
-        return self._write_policy("update policy", MessageType.X_SPDUPDATE, policy)
+        return self._write_policy("update policy", MessageType.X_SPDUPDATE, policy, limits.check_policy)
 
     def get_policy(self, policy_id: PolicyId | int) -> Request[Policy]:
         """Return the request that reads one policy (SADB_X_SPDGET; by its selector, out of a SADB_X_SPDDUMP)."""
         if isinstance(policy_id, int):
             checks.check_policy_index("get policy", policy_id)
             message = Message(MessageType.X_SPDGET, extensions=codec.policy_index_extensions(policy_id))
-            return _request("get policy", policy_id, message, Answer.ONE, _policy)
+            return make_request("get policy", policy_id, message, Answer.ONE, _policy)
         checks.check_policy_id("get policy", policy_id)
         limits.check_policy_id("get policy", policy_id)
         message = Message(MessageType.X_SPDDUMP)
-        return _request("get policy", policy_id, message, Answer.DUMP, partial(_policy_of, policy_id))
+        return make_request("get policy", policy_id, message, Answer.DUMP, partial(_policy_of, policy_id))
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes one policy (SADB_X_SPDDELETE; by its index, SADB_X_SPDDELETE2)."""
@@ -143,50 +110,55 @@ class PfkeyDialect:
             checks.check_policy_id("delete policy", policy_id)
             limits.check_policy_id("delete policy", policy_id)
             message = Message(MessageType.X_SPDDELETE, extensions=codec.policy_id_extensions(policy_id))
-        return _request("delete policy", policy_id, message, Answer.ACK, _nothing)
+        return make_request("delete policy", policy_id, message, Answer.ACK, nothing)
 
     def dump_policies(self) -> Request[list[Policy]]:
         """Return the request that reads all policies (SADB_X_SPDDUMP)."""
-        return _request("dump policies", "", Message(MessageType.X_SPDDUMP), Answer.DUMP, _policies)
+        return make_request("dump policies", "", Message(MessageType.X_SPDDUMP), Answer.DUMP, _policies)
 
-    def flush_policies(self) -> Request[None]:
+    def flush_policies(self, policy_type: PolicyType) -> Request[None]:
         """Return the request that deletes every policy of the main type (SADB_X_SPDFLUSH)."""
-        return _request("flush policies", "", Message(MessageType.X_SPDFLUSH), Answer.ACK, _nothing)
+        limits.check_policy_type("flush policies", policy_type)
+        return make_request("flush policies", "", Message(MessageType.X_SPDFLUSH), Answer.ACK, nothing)
 
     def migrate_policy(
         self,
         policy_id: PolicyId,
         moves: Sequence[tuple[Template, Template]],
+        encap: Encap | None = None,
         kmaddress: AddressPair | None = None,
     ) -> Request[None]:
         """Return the request that moves a policy's templates, and the newest SA of each (SADB_X_MIGRATE).
 
         `moves` are pairs of old and new templates, `kmaddress` is told to those who listen. A success may have moved
-        no SA, and those that it moved lose their encapsulation on kernels since 7.2.
+        no SA. An `encap` cannot be said, without which kernels since 7.2 leave moved SAs none.
         """
-        checks.check_policy_id("migrate policy", policy_id)
+        checks.check_moves("migrate policy", policy_id, moves)
         limits.check_policy_id("migrate policy", policy_id)
-        limits.check_moves("migrate policy", policy_id, moves)
+        limits.check_moves("migrate policy", policy_id, moves, encap)
         extensions = codec.migrate_extensions(policy_id, moves, kmaddress)
         message = Message(MessageType.X_MIGRATE, extensions=extensions)
-        return _request("migrate policy", policy_id, message, Answer.ACK, _nothing, hints=_MOVE_HINTS)
+        return make_request("migrate policy", policy_id, message, Answer.ACK, nothing, hints=_MOVE_HINTS)
 
     def register(self) -> Request[SupportedAlgorithms]:
         """Return the request for the kernel's algorithms, which registers nobody (SADB_REGISTER, RFC 2367 §3.1.7)."""
-        return _request("register", "", Message(MessageType.REGISTER), Answer.ONE, _supported)
+        return make_request("register", "", Message(MessageType.REGISTER), Answer.ONE, _supported)
 
     def answer_acquire(self, acquire: Acquire, code: int) -> Request[None]:
         """Return the message that says that no SA will come of an acquire (SADB_ACQUIRE, RFC 2367 §3.1.6)."""
         checks.check_bits("answer acquire", acquire, 8, errno=code)
+        limits.check_protocol("answer acquire", acquire.protocol)
         if not code:
             raise InvalidRequestError(
                 f"answer acquire {acquire}: errno 0 would be no answer; add the SA, or give the errno of why not"
             )
         message = Message(MessageType.ACQUIRE, codec.SATYPES[acquire.protocol], code)
-        return _request("answer acquire", acquire, message, Answer.NONE, _nothing, sequence=acquire.sequence)
+        return make_request("answer acquire", acquire, message, Answer.NONE, nothing, sequence=acquire.sequence)
 
-    def message(self, message: Message) -> Request[tuple[Message, ...]]:
-        """Return the request that sends a message as it is, but for its pid, and for its seq where that is 0."""
+    def message(self, message: Any) -> Request[tuple[Message, ...]]:
+        """Return the request that sends a `Message` as it is, but for its pid, and for its seq where that is 0."""
+        if not isinstance(message, Message):
+            features.refuse(Feature.XFRM)
         if message.type is MessageType.X_PROMISC and message.satype and not message.extensions:
             # It would hear its own requests, which look like their answers.
             raise InvalidRequestError(
@@ -195,21 +167,63 @@ class PfkeyDialect:
             )
         answer = _ANSWERS.get(message.type, Answer.ONE)
         sequence = 0 if answer is Answer.DUMP else message.seq
-        return _request("send", message.type, message, answer, tuple, sequence=sequence)
+        return make_request("send", message.type, message, answer, tuple, sequence=sequence)
 
     def supports(self, feature: Feature) -> Operation[Support]:
         """Probe the kernel for a feature without changing anything."""
-        match feature:
-            case Feature.PFKEY | Feature.REGISTER | Feature.ACQUIRE_ANSWER:
-                return Support(True, "this engine speaks it")
-            case _ if feature in _REFUSED:
-                return (yield from _probe_refused(_REFUSED[feature]))
-            case Feature.MIGRATE:
-                return (yield from _probe_migrate())
-            case Feature.XFRM:
-                return Support(False, "this engine speaks PF_KEY: open the xfrm engine")
-            case _:
-                return Support(False, f"PF_KEY cannot express {feature.value}: open the xfrm engine")
+        return features.supports(feature)
+
+    def restore_sa(self, sa: SA) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY sets neither sequence numbers nor counters."""
+        del sa
+        features.refuse(Feature.RESTORE)
+
+    def expire_sa(self, sa_id: SAId, hard: bool) -> NoReturn:
+        """Raise `UnsupportedError`: Linux takes a SADB_EXPIRE from nobody."""
+        del sa_id, hard
+        features.refuse(Feature.EXPIRE_REQUEST)
+
+    def expire_policy(self, policy_id: PolicyId | int, hard: bool) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY on Linux has no policies that expire on request."""
+        del policy_id, hard
+        features.refuse(Feature.EXPIRE_REQUEST)
+
+    def get_progress(self, sa_id: SAId) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY does not show sequence numbers."""
+        del sa_id
+        features.refuse(Feature.PROGRESS)
+
+    def set_progress(self, sa: SA, progress: Progress) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY does not set sequence numbers."""
+        del sa, progress
+        features.refuse(Feature.PROGRESS)
+
+    def get_sad_info(self) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY does not tell how full the SAD is."""
+        features.refuse(Feature.TABLE_INFO)
+
+    def get_spd_info(self) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY does not tell how full the SPD is."""
+        features.refuse(Feature.TABLE_INFO)
+
+    def set_spd_thresholds(self, ipv4: HashThreshold | None, ipv6: HashThreshold | None) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY does not set how policies are found."""
+        del ipv4, ipv6
+        features.refuse(Feature.TABLE_INFO)
+
+    def get_default_policy(self) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY does not show the default policy."""
+        features.refuse(Feature.DEFAULT_POLICY)
+
+    def set_default_policy(self, policy: DefaultPolicy) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY does not set the default policy."""
+        del policy
+        features.refuse(Feature.DEFAULT_POLICY)
+
+    def migrate_sa(self, sa: SA, moved: SA) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY moves no single SA."""
+        del sa, moved
+        features.refuse(Feature.MIGRATE_STATE)
 
     def _write_sa(
         self, operation: str, message_type: MessageType, sa: SA, hints: Mapping[int, str] | None = None
@@ -217,7 +231,7 @@ class PfkeyDialect:
         checks.check_sa(operation, sa)
         limits.check_sa(operation, sa)
         message = Message(message_type, codec.SATYPES[sa.id.protocol], extensions=codec.sa_extensions(sa))
-        return _request(operation, sa, message, Answer.ACK, _nothing, hints=hints)
+        return make_request(operation, sa, message, Answer.ACK, nothing, hints=hints)
 
     def _look_up(
         self,
@@ -230,13 +244,15 @@ class PfkeyDialect:
         checks.check_sa_id(operation, sa_id)
         limits.check_sa_id(operation, sa_id)
         message = Message(message_type, codec.SATYPES[sa_id.protocol], extensions=codec.sa_id_extensions(sa_id))
-        return _request(operation, sa_id, message, answer, decode)
+        return make_request(operation, sa_id, message, answer, decode)
 
-    def _write_policy(self, operation: str, message_type: MessageType, policy: Policy) -> Request[None]:
+    def _write_policy(
+        self, operation: str, message_type: MessageType, policy: Policy, check_limits: Callable[[str, Policy], None]
+    ) -> Request[None]:
         checks.check_policy(operation, policy)
-        limits.check_policy(operation, policy)
+        check_limits(operation, policy)
         message = Message(message_type, extensions=codec.policy_extensions(policy))
-        return _request(operation, policy, message, Answer.ACK, _nothing)
+        return make_request(operation, policy, message, Answer.ACK, nothing)
 
     def _satype(self, operation: str, protocol: Protocol | None) -> SAType:
         if protocol is None:
@@ -256,96 +272,6 @@ _ANSWERS = {
     MessageType.DUMP: Answer.DUMP,
     MessageType.X_SPDDUMP: Answer.DUMP,
 }
-
-#: What Linux has a number for, and no more; said of a probe that was refused as expected.
-_REFUSED = {
-    Feature.SADB_EXPIRE: (MessageType.EXPIRE, "Linux sends it, and takes it from nobody"),
-    Feature.SADB_X_PCHANGE: (MessageType.X_PCHANGE, "Linux neither takes nor sends it"),
-    Feature.SADB_X_SPDACQUIRE: (
-        MessageType.X_SPDACQUIRE,
-        "Linux neither takes nor sends it: a policy without an SA is told by SADB_ACQUIRE",
-    ),
-    Feature.SADB_X_SPDEXPIRE: (
-        MessageType.X_SPDEXPIRE,
-        "Linux neither takes nor sends it: a policy that expires is gone without a word",
-    ),
-    Feature.SADB_X_NAT_T_NEW_MAPPING: (
-        MessageType.X_NAT_T_NEW_MAPPING,
-        "Linux sends it, and takes it from nobody",
-    ),
-}
-
-
-def _request(
-    operation: str,
-    subject: object,
-    message: Message,
-    answer: Answer,
-    decode: Callable[[Sequence[Message]], T],
-    sequence: int = 0,
-    hints: Mapping[int, str] | None = None,
-) -> Request[T]:
-    try:
-        outgoing = build(message)
-    except InvalidRequestError as error:
-        raise InvalidRequestError(f"{operation} {subject}: {error}") from error
-    announced = partial(_is_same_move, _move(message)) if message.type is MessageType.X_MIGRATE else None
-    return Request(operation, subject, Wire(outgoing, answer, sequence, announced), decode, hints or {})
-
-
-def _is_same_move(asked: tuple[object, ...] | None, announced: Message) -> bool:
-    """Return whether a broadcast tells of the move that was asked for: the kernel repeats what it moved."""
-    return asked is not None and asked == _move(announced)
-
-
-def _move(message: Message) -> tuple[object, ...] | None:
-    """Return what tells a move from others, None for a message that moves nothing."""
-    policy = message.extensions.get(ExtensionType.X_POLICY)
-    source = message.extensions.get(ExtensionType.ADDRESS_SRC)
-    destination = message.extensions.get(ExtensionType.ADDRESS_DST)
-    if not (
-        isinstance(policy, PolicyExtension)
-        and isinstance(source, AddressExtension)
-        and isinstance(destination, AddressExtension)
-    ):
-        return None
-    # Linux reads mode 0 as transport, and makes up the levels, protocol and ports that it tells.
-    requests = tuple(
-        (it.protocol, it.mode or lib.IPSEC_MODE_TRANSPORT, it.reqid, it.source, it.destination)
-        for it in policy.requests
-    )
-    return *source[:2], *destination[:2], policy.direction, requests
-
-
-def _probe_migrate() -> Operation[Support]:
-    # Without extensions there is nothing to do, and a kernel that could do it says EINVAL.
-    try:
-        yield from ask(_request("probe", "", Message(MessageType.X_MIGRATE), Answer.ACK, _nothing))
-    except KernelError as error:
-        if error.errno == errno.EINVAL:
-            return Support(True, "the kernel understands SADB_X_MIGRATE")
-        if error.errno == errno.ENOPROTOOPT:
-            return Support(False, "the kernel was built without CONFIG_NET_KEY_MIGRATE")
-        return Support(None, f"SADB_X_MIGRATE: {error.strerror}")
-    return Support(None, "SADB_X_MIGRATE: the probe was accepted, which it should not be")
-
-
-def _probe_refused(refused: tuple[MessageType, str]) -> Operation[Support]:
-    # Without extensions there is nothing to do, and a kernel that could do it would say EINVAL.
-    message_type, reason = refused
-    try:
-        yield from ask(_request("probe", message_type, Message(message_type), Answer.ACK, _nothing))
-    except KernelError as error:
-        if error.errno == errno.EOPNOTSUPP:
-            return Support(False, f"{message_type}: {reason}")
-        if error.errno == errno.EINVAL:
-            return Support(True, f"the kernel understands {message_type}")
-        return Support(None, f"{message_type}: {error.strerror}")
-    return Support(None, f"{message_type}: the probe was accepted, which it should not be")
-
-
-def _nothing(_messages: Sequence[Message]) -> None:
-    return None
 
 
 def _only(messages: Sequence[Message]) -> Message:
@@ -372,13 +298,21 @@ def _policy(messages: Sequence[Message]) -> Policy:
 
 
 def _policy_of(policy_id: PolicyId, messages: Sequence[Message]) -> Policy:
-    found = [policy for policy in _policies(messages) if policy.id == policy_id]
+    alike = [policy for policy in _policies(messages) if _without_label(policy.id) == _without_label(policy_id)]
+    # Where no security module wants labels the kernel keeps none, and finds a policy whatever is asked for.
+    found = [it for it in alike if it.security_context == policy_id.security_context] or [
+        it for it in alike if it.security_context is None
+    ]
     if not found:
         raise KernelError.of(errno.ENOENT, "get policy", policy_id)
     if len(found) > 1:
         hint = f"get policy {policy_id}: there are several, and PF_KEY does not show what tells them apart; "
         raise UnsupportedError("mark", hint + "give the index, or open the xfrm engine")
     return found[0]
+
+
+def _without_label(policy_id: PolicyId) -> PolicyId:
+    return replace(policy_id, security_context=None)
 
 
 def _supported(messages: Sequence[Message]) -> SupportedAlgorithms:

@@ -24,7 +24,7 @@ from pfkeyx.errors import (
 )
 from pfkeyx.events import Acquire
 from pfkeyx.features import Feature
-from pfkeyx.model import EVERY_SA, SA, AddressPair, Direction, Encryption, Key, Mode, Protocol, SAId
+from pfkeyx.model import EVERY_SA, SA, AddressPair, Direction, Encryption, Key, PolicyType, Protocol, SAId, SPIRequest
 from pfkeyx.native import ffi, lib
 from pfkeyx.operation import Batch, Exchange, Request, ask, run
 from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport, codec
@@ -107,7 +107,7 @@ Ends = tuple[PfkeyTransport, Peer]
 
 def test_requests_are_numbered_privately(ends: Ends) -> None:
     transport, peer = ends
-    begin(transport, PFKEY.flush_sas(None), PFKEY.flush_policies())
+    begin(transport, PFKEY.flush_sas(None), PFKEY.flush_policies(PolicyType.MAIN))
     first, second = peer.receive_all()
     assert second.seq == first.seq + 1
     # The kernel numbers acquires and the entries of dumps from 1.
@@ -295,7 +295,7 @@ def test_what_changes_something_is_never_asked_for_twice(ends: Ends) -> None:
 
 def test_a_move_is_answered_by_a_broadcast_without_numbers(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.migrate_policy(POLICY.id, MOVES, KM))
+    exchange = begin(transport, PFKEY.migrate_policy(POLICY.id, MOVES, kmaddress=KM))
     request = peer.receive()
     other = PFKEY.migrate_policy(replace(POLICY.id, direction=Direction.IN), MOVES)
     peer.send_bytes(bytes(ffi.buffer(other.wire.message.data, other.wire.message.size)))
@@ -337,7 +337,7 @@ def test_an_acquire_is_answered_under_its_own_number_and_nothing_is_waited_for(e
 
 def test_an_spi_is_asked_for_under_the_number_of_its_acquire(ends: Ends) -> None:
     transport, peer = ends
-    request = PFKEY.get_spi(SA_.source, SA_.destination, Protocol.ESP, Mode.TUNNEL, 7, 0x100, None, 77)
+    request = PFKEY.get_spi(SPIRequest(SA_.source, SA_.destination, reqid=7, sequence=77))
     exchange = begin(transport, request)
     asked = peer.receive()
     assert asked.seq == 77
@@ -347,7 +347,7 @@ def test_an_spi_is_asked_for_under_the_number_of_its_acquire(ends: Ends) -> None
 
 def test_no_free_spi_is_told_as_such(ends: Ends) -> None:
     transport, peer = ends
-    request = PFKEY.get_spi(SA_.source, SA_.destination, Protocol.IPCOMP, Mode.TUNNEL, 7, 0x100, None, 0)
+    request = PFKEY.get_spi(SPIRequest(SA_.source, SA_.destination, Protocol.IPCOMP, reqid=7))
     exchange = begin(transport, request)
     peer.answer(peer.receive(), errno.ENOENT)
     (refusal,) = finish(exchange)
@@ -356,7 +356,7 @@ def test_no_free_spi_is_told_as_such(ends: Ends) -> None:
 
 def test_only_what_was_asked_for_here_is_known_as_own(ends: Ends) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.flush_sas(None), PFKEY.flush_policies())
+    exchange = begin(transport, PFKEY.flush_sas(None), PFKEY.flush_policies(PolicyType.MAIN))
     first, second = peer.receive_all()
     for request in (first, second):
         peer.answer(request)

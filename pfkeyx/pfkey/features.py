@@ -1,0 +1,98 @@
+"""What PF_KEY, and the kernel behind it, can do: known from the protocol, or probed for without changing anything."""
+
+import errno
+from typing import NoReturn
+
+from pfkeyx.errors import KernelError, UnsupportedError
+from pfkeyx.features import Feature, Support
+from pfkeyx.operation import Operation, ask
+from pfkeyx.pfkey.message import Message, MessageType
+from pfkeyx.pfkey.wire import Answer, make_request, nothing
+
+_SPOKEN = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER}
+#: What PF_KEY has no words for.
+_ONLY_XFRM = {
+    Feature.XFRM: "this engine speaks PF_KEY",
+    Feature.AEAD: "PF_KEY on Linux has no combined-mode algorithms",
+    Feature.ESN: "PF_KEY has no 64-bit sequence numbers",
+    Feature.MARK: "PF_KEY shows no marks, and finds only what has none",
+    Feature.IF_ID: "PF_KEY has no interface ids",
+    Feature.MIGRATE_STATE: "PF_KEY moves the templates of a policy, and no single SA",
+    Feature.SUB_POLICY: "PF_KEY has main policies only",
+    Feature.DEFAULT_POLICY: "PF_KEY neither shows nor sets the default policy",
+    Feature.OUTPUT_MARK: "PF_KEY marks no packets",
+    Feature.OFFLOAD: "PF_KEY gives no work to interfaces",
+    Feature.MAPPING_THRESHOLD: "PF_KEY tells of every new mapping",
+    Feature.SA_DIRECTION: "PF_KEY's SAs have no direction",
+    Feature.NAT_KEEPALIVE: "PF_KEY keeps no NAT's mapping alive",
+    Feature.SA_CPU: "PF_KEY has no SAs of single CPUs",
+    Feature.IPTFS: "PF_KEY has no IPTFS",
+    Feature.PROGRESS: "PF_KEY neither shows nor sets sequence numbers",
+    Feature.RESTORE: "PF_KEY sets neither sequence numbers nor counters",
+    Feature.EXPIRE_REQUEST: "Linux sends SADB_EXPIRE, and takes it from nobody",
+    Feature.TABLE_INFO: "PF_KEY does not tell how full the tables are",
+}
+
+#: What Linux has a number for, and no more; said of a probe that was refused as expected.
+_REFUSED = {
+    Feature.SADB_EXPIRE: (MessageType.EXPIRE, "Linux sends it, and takes it from nobody"),
+    Feature.SADB_X_PCHANGE: (MessageType.X_PCHANGE, "Linux neither takes nor sends it"),
+    Feature.SADB_X_SPDACQUIRE: (
+        MessageType.X_SPDACQUIRE,
+        "Linux neither takes nor sends it: a policy without an SA is told by SADB_ACQUIRE",
+    ),
+    Feature.SADB_X_SPDEXPIRE: (
+        MessageType.X_SPDEXPIRE,
+        "Linux neither takes nor sends it: a policy that expires is gone without a word",
+    ),
+    Feature.SADB_X_NAT_T_NEW_MAPPING: (
+        MessageType.X_NAT_T_NEW_MAPPING,
+        "Linux sends it, and takes it from nobody",
+    ),
+}
+
+
+def supports(feature: Feature) -> Operation[Support]:
+    """Return whether PF_KEY can say it, and where it can, what the kernel answers to a probe."""
+    if feature in _SPOKEN:
+        return Support(True, "this engine speaks it")
+    if feature in _ONLY_XFRM:
+        return Support(False, _hint(feature))
+    if feature in _REFUSED:
+        return (yield from _probe_refused(*_REFUSED[feature]))
+    return (yield from _probe_migrate())
+
+
+def refuse(feature: Feature) -> NoReturn:
+    """Raise the `UnsupportedError` of a feature that only XFRM has."""
+    raise UnsupportedError(feature.value, _hint(feature))
+
+
+def _hint(feature: Feature) -> str:
+    return f"{_ONLY_XFRM[feature]}: open the xfrm engine"
+
+
+def _probe_migrate() -> Operation[Support]:
+    # Without extensions there is nothing to do, and a kernel that could do it says EINVAL.
+    try:
+        yield from ask(make_request("probe", "", Message(MessageType.X_MIGRATE), Answer.ACK, nothing))
+    except KernelError as error:
+        if error.errno == errno.EINVAL:
+            return Support(True, "the kernel understands SADB_X_MIGRATE")
+        if error.errno == errno.ENOPROTOOPT:
+            return Support(False, "the kernel was built without CONFIG_NET_KEY_MIGRATE")
+        return Support(None, f"SADB_X_MIGRATE: {error.strerror}")
+    return Support(None, "SADB_X_MIGRATE: the probe was accepted, which it should not be")
+
+
+def _probe_refused(message_type: MessageType, reason: str) -> Operation[Support]:
+    # Without extensions there is nothing to do, and a kernel that could do it would say EINVAL.
+    try:
+        yield from ask(make_request("probe", message_type, Message(message_type), Answer.ACK, nothing))
+    except KernelError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return Support(False, f"{message_type}: {reason}")
+        if error.errno == errno.EINVAL:
+            return Support(True, f"the kernel understands {message_type}")
+        return Support(None, f"{message_type}: {error.strerror}")
+    return Support(None, f"{message_type}: the probe was accepted, which it should not be")
