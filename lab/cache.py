@@ -1,7 +1,7 @@
-"""The cache of fetched kernels, outside git: a folder for each kernel, a tree for each release of it.
+"""The cache of fetched kernels and their headers, outside git: a folder for each, a tree for each release of it.
 
-A tree holds what Debian's packages hold, with modules.dep made, and appears under its name complete or not at
-all. Whoever boots a tree holds a shared lock on it; one without is removed when a newer release has arrived.
+A tree holds what Debian's packages hold, a kernel's with modules.dep made, and appears under its name complete or not
+at all. Whoever uses a tree holds a shared lock on it; one without is removed when a newer release has arrived.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from lab import LabError, debian, tools
 from lab.kernels import Kernel
 
 FRESH_FOR_SECONDS = 3 * 24 * 3600
+
+#: Downloads what is newest in some suites; see `debian.fetch_newest_kernel`.
+_Fetch = Callable[[Sequence[str], Path, Sequence[str]], tuple[str, list[Path]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,33 @@ def image(kernel: Kernel) -> Iterator[Image]:
 
     Without a network the cached one does. The image stays in place while the context is open.
     """
-    home = folder() / kernel.name
-    home.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as in_use:
-        with _lock(home / "lock", fcntl.LOCK_EX):
-            tree = _newest(kernel, home)
-            in_use.enter_context(_lock(tree, fcntl.LOCK_SH))
+    with _newest("kernel", kernel.suites, folder() / kernel.name, debian.fetch_newest_kernel) as tree:
         yield Image(tree.name, _vmlinuz(tree), (tree / "lib/modules" / tree.name).resolve())
 
 
-def _newest(kernel: Kernel, home: Path) -> Path:
+@contextlib.contextmanager
+def headers(kernel: Kernel) -> Iterator[tuple[Path, ...]]:
+    """Provide the folders that a C program for `kernel` includes from, kept like its image.
+
+    They hold no headers of the C library.
+    """
+    home = folder() / kernel.name / "headers"
+    with _newest("kernel headers", kernel.suites, home, debian.fetch_newest_headers) as tree:
+        yield tree / "usr/include", tree / "usr/include/x86_64-linux-gnu"
+
+
+@contextlib.contextmanager
+def _newest(name: str, suites: Sequence[str], home: Path, fetch: _Fetch) -> Iterator[Path]:
+    """Provide the newest tree below `home` of what is called `name`; it stays in place while the context is open."""
+    home.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as in_use:
+        with _lock(home / "lock", fcntl.LOCK_EX):
+            tree = _find_or_fetch(name, suites, home, fetch)
+            in_use.enter_context(_lock(tree, fcntl.LOCK_SH))
+        yield tree
+
+
+def _find_or_fetch(name: str, suites: Sequence[str], home: Path, fetch: _Fetch) -> Path:
     trees = home / "trees"
     trees.mkdir(exist_ok=True)
     cached = sorted((path for path in trees.iterdir() if path.name[0] != "."), key=lambda path: path.stat().st_mtime)
@@ -63,15 +83,15 @@ def _newest(kernel: Kernel, home: Path) -> Path:
     if cached and looked.exists() and time.time() - looked.stat().st_mtime < FRESH_FOR_SECONDS:
         return cached[-1]
     if not cached:
-        print(f"lab: fetching the newest kernel of Debian {kernel.suites[0]}", file=sys.stderr)
+        print(f"lab: fetching the newest {name} of Debian {suites[0]}", file=sys.stderr)
     try:
-        release, packages = debian.fetch_newest_kernel(kernel.suites, home / "apt", [path.name for path in cached])
+        release, packages = fetch(suites, home / "apt", [path.name for path in cached])
         if packages:
             _add_tree(trees, release, packages)
     except LabError as error:
         if not cached:
             raise
-        print(f"lab: kernel {cached[-1].name} from the cache is used: {error}", file=sys.stderr)
+        print(f"lab: {name} {cached[-1].name} from the cache is used: {error}", file=sys.stderr)
         return cached[-1]
     looked.touch()
     tree = trees / release
@@ -87,16 +107,21 @@ def _add_tree(trees: Path, release: str, packages: list[Path]) -> None:
     debian.unpack(packages, unfinished)
     if not (unfinished / "lib").exists():
         (unfinished / "lib").symlink_to("usr/lib")
+    if (unfinished / "lib/modules").exists():
+        _index_modules(unfinished, release)
+    unfinished.rename(trees / release)
+    for package in packages:
+        package.unlink()
+
+
+def _index_modules(tree: Path, release: str) -> None:
     depmod = tools.find("depmod", "kmod")
     subprocess.run(
-        [depmod, "-a", "-b", str(unfinished), release],
+        [depmod, "-a", "-b", str(tree), release],
         check=True,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    unfinished.rename(trees / release)
-    for package in packages:
-        package.unlink()
 
 
 def _remove_unused(trees: list[Path]) -> None:

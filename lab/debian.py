@@ -16,6 +16,7 @@ from lab import LabError
 
 MIRROR_VARIABLE = "PFKEYX_LAB_MIRROR"
 META_PACKAGE = "linux-image-amd64"
+HEADER_PACKAGE = "linux-libc-dev"
 KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -41,6 +42,14 @@ def fetch_newest_kernel(suites: Sequence[str], folder: Path, unpacked: Sequence[
     image = f"linux-image-{release}"
     parts = [p for p in apt.depends(image) if p in (f"linux-binary-{release}", f"linux-modules-{release}")]
     return release, apt.download([image, *parts])
+
+
+def fetch_newest_headers(suites: Sequence[str], folder: Path, unpacked: Sequence[str]) -> tuple[str, list[Path]]:
+    """Download the newest kernel headers for programs; see `fetch_newest_kernel`."""
+    apt = _Apt(suites, folder)
+    apt.update()
+    version = apt.field(HEADER_PACKAGE, "Version")
+    return version, [] if version in unpacked else apt.download([HEADER_PACKAGE])
 
 
 def unpack(packages: Sequence[Path], tree: Path) -> None:
@@ -84,10 +93,15 @@ class _Apt:
 
     def depends(self, package: str) -> list[str]:
         """Return the names in the package's Depends field, alternatives and versions left out."""
+        field = self.field(package, "Depends")
+        return [d.split()[0] for d in field.split(",")] if field else []
+
+    def field(self, package: str, name: str) -> str:
+        """Return a field of the newest version's description, empty where it has none."""
         command = ["apt-cache", *self.options, "--no-all-versions", "show", package]
         text = _run(command, f"{package} is not in {' or '.join(self.suites)}")
-        field = re.search(r"^Depends: (.*)$", text, re.MULTILINE)
-        return [d.split()[0] for d in field[1].split(",")] if field else []
+        field = re.search(rf"^{name}: (.*)$", text, re.MULTILINE)
+        return field[1] if field else ""
 
     def download(self, packages: Sequence[str]) -> list[Path]:
         for old in self.packages.glob("*.deb"):

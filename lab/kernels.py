@@ -27,6 +27,11 @@ class Matrix:
     default: str
     kernels: dict[str, Kernel]
 
+    @property
+    def newest(self) -> Kernel:
+        """The kernel with the highest version."""
+        return max(self.kernels.values(), key=lambda kernel: [int(number) for number in kernel.name.split(".")])
+
     def kernel(self, name: str) -> Kernel:
         """Return the kernel of that name; `LabError` when the matrix has none."""
         try:

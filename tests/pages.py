@@ -6,6 +6,7 @@ from pathlib import Path
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind
 from pfkeyx.pfkey.message import ExtensionType, MessageType
 from tests.kernel.record import FROM, TO, Subject, claims_by_kernel
+from tests.xfrm_page import TABLES, attribute_rows, message_rows
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -90,6 +91,24 @@ What a user of pfkeyx notices:
 - AES-XCBC-MAC has another number; see [the algorithms](algorithms.md).
 """
 
+_XFRM = """\
+# XFRM on Linux
+
+Every message and attribute of NETLINK_XFRM, as of the newest kernel in `lab/kernels.toml`, and what it is in pfkeyx.
+The tables are written by `python -m tests.pages` from `pfkeyx/xfrm/messages.py`, which a test compares with that
+kernel's own `<linux/xfrm.h>`.
+
+- A **feature** is what a kernel may lack: `Engine.supports` asks it. A kernel passes over an attribute that is younger
+  than itself, so pfkeyx asks before it sends one, and raises `UnsupportedError` where it would be lost; only
+  `Policy.offload`, which kernels before 6.2 pass over, cannot be asked for. Without a feature, every kernel has it.
+- An attribute that an SA or a policy has and the model does not name is kept in `SA.other` or `Policy.other`, and given
+  back when it is written. A malformed one is a `MalformedReplyError`.
+- **Byte order** is the host's but for addresses, SPIs and ports, which are in network order.
+- `Engine.exchange` sends any message of `pfkeyx.xfrm.messages` as it is and returns its answer.
+- The declarations are pyroute2's `nlmsg` and `nla`: a socket of its own reads all that the kernel sends after
+  `socket.register_policy(pfkeyx.xfrm.messages.RECEIVED)`.
+"""
+
 _COLUMNS: dict[str, Callable[[Algorithm], str]] = {
     "Name": lambda row: _code(row.name),
     "XFRM": lambda row: _code(row.xfrm_name),
@@ -132,8 +151,23 @@ def pfkey() -> str:
     return page
 
 
+def xfrm() -> str:
+    """Return the page of XFRM's messages and attributes."""
+    tables = {"Messages": message_rows(), **{title: attribute_rows(message) for title, message in TABLES.items()}}
+    page = _XFRM
+    for title, rows in tables.items():
+        head = next(rows)
+        page += f"\n## {title}\n\n" + _line(head) + _line("---" for _ in head)
+        page += "".join(_line(cells) for cells in rows)
+    return page
+
+
 #: Below `docs/`.
-PAGES: dict[str, Callable[[], str]] = {"reference/algorithms.md": algorithms, "reference/pfkey.md": pfkey}
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/algorithms.md": algorithms,
+    "reference/pfkey.md": pfkey,
+    "reference/xfrm.md": xfrm,
+}
 
 
 def _both(claims: Mapping[str, str], subject: Subject, direction: str) -> str:

@@ -24,24 +24,29 @@ class cstruct:
             if not isinstance(fmt, str):
                 value[name], offset = fmt.decode_from(data, offset)
                 continue
-            if not fmt.endswith("x"):
-                (value[name],) = struct.unpack_from(fmt, data, offset)
+            unpacked = struct.unpack_from(fmt, data, offset)
+            if unpacked:  # padding is checked to be there, and is no value
+                (value[name],) = unpacked
             offset += struct.calcsize(fmt)
         return value, offset
 
     @classmethod
     def encode_into(cls, data: bytearray, offset: int, value: Any) -> int:
-        value = value or {}
-        for name, fmt in cls.fields:
-            if not isinstance(fmt, str):
-                offset = fmt.encode_into(data, offset, value.get(name))
-                continue
-            if fmt.endswith("x"):
-                data.extend(bytes(struct.calcsize(fmt)))
-            else:
-                data.extend(struct.pack(fmt, value.get(name, b"" if fmt.endswith("s") else 0)))
-            offset += struct.calcsize(fmt)
-        return offset
+        return encode_fields(cls.fields, data, offset, value or {})
+
+
+def encode_fields(fields: tuple[tuple[str, Any], ...], data: bytearray, offset: int, value: dict[str, Any]) -> int:
+    """Append the fields to `data`, zeros for what `value` lacks, and return where they end."""
+    for name, fmt in fields:
+        if not isinstance(fmt, str):
+            offset = fmt.encode_into(data, offset, value.get(name))
+            continue
+        if fmt.endswith("x"):
+            data.extend(bytes(struct.calcsize(fmt)))
+        else:
+            data.extend(struct.pack(fmt, value.get(name, b"" if fmt.endswith("s") else 0)))
+        offset += struct.calcsize(fmt)
+    return offset
 
 
 def size_of(fmt: Any) -> int:
@@ -243,6 +248,38 @@ class xfrm_address_filter(cstruct):
     fields = (("saddr", "16s"), ("daddr", "16s"), ("family", "H"), ("splen", "B"), ("dplen", "B"))
 
 
+class xfrm_user_polexpire(cstruct):
+    fields = (("pol", xfrm_userpolicy_info), ("hard", "B"), ("_pad", "7x"))
+
+
+class xfrm_user_report(cstruct):
+    fields = (("proto", "B"), ("_pad", "3x"), ("sel", xfrm_selector))
+
+
+class xfrm_user_offload(cstruct):
+    fields = (("ifindex", "i"), ("flags", "B"), ("_pad", "3x"))
+
+
+class xfrm_userpolicy_default(cstruct):
+    fields = (("in", "B"), ("fwd", "B"), ("out", "B"))
+
+
+class xfrmu_sadhinfo(cstruct):
+    fields = (("sadhcnt", "I"), ("sadhmcnt", "I"))
+
+
+class xfrmu_spdinfo(cstruct):
+    fields = (("incnt", "I"), ("outcnt", "I"), ("fwdcnt", "I"), ("inscnt", "I"), ("outscnt", "I"), ("fwdscnt", "I"))
+
+
+class xfrmu_spdhinfo(cstruct):
+    fields = (("spdhcnt", "I"), ("spdhmcnt", "I"))
+
+
+class xfrmu_spdhthresh(cstruct):
+    fields = (("lbits", "B"), ("rbits", "B"))
+
+
 class flexible(cstruct):
     """A struct that ends in an array named `tail`, whose length the field `count` tells."""
 
@@ -270,6 +307,13 @@ class flexible(cstruct):
         return offset + len(value[cls.tail])
 
 
+class _hidden(bytes):
+    """Key bytes, which a message that is printed does not show."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
+
+
 class _algorithm(flexible):
     count = "alg_key_len"
     tail = "alg_key"
@@ -277,6 +321,12 @@ class _algorithm(flexible):
     @classmethod
     def tail_size(cls, count: int) -> int:
         return (count + 7) // 8
+
+    @classmethod
+    def decode_from(cls, data: Any, offset: int) -> tuple[dict[str, Any], int]:
+        value, offset = super().decode_from(data, offset)
+        value[cls.tail] = _hidden(value[cls.tail])
+        return value, offset
 
 
 class xfrm_algo(_algorithm):

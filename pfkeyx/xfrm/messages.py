@@ -3,9 +3,11 @@
 Only numbers and declarations live here: what a message means is the codec's business, its structs are in `layout.py`.
 """
 
+import struct
 from typing import Any, ClassVar
 
 from pyroute2.netlink import nla, nlmsg
+from pyroute2.netlink.exceptions import NetlinkNLADecodeError
 
 from pfkeyx.xfrm import layout
 
@@ -20,11 +22,20 @@ XFRM_MSG_ACQUIRE = 23
 XFRM_MSG_EXPIRE = 24
 XFRM_MSG_UPDPOLICY = 25
 XFRM_MSG_UPDSA = 26
+XFRM_MSG_POLEXPIRE = 27
 XFRM_MSG_FLUSHSA = 28
 XFRM_MSG_FLUSHPOLICY = 29
 XFRM_MSG_NEWAE = 30
+XFRM_MSG_GETAE = 31
+XFRM_MSG_REPORT = 32
 XFRM_MSG_MIGRATE = 33
+XFRM_MSG_NEWSADINFO = 34
+XFRM_MSG_GETSADINFO = 35
+XFRM_MSG_NEWSPDINFO = 36
+XFRM_MSG_GETSPDINFO = 37
 XFRM_MSG_MAPPING = 38
+XFRM_MSG_SETDEFAULT = 39
+XFRM_MSG_GETDEFAULT = 40
 #: Linux 7.2.
 XFRM_MSG_MIGRATE_STATE = 41
 
@@ -32,47 +43,130 @@ XFRMNLGRP_ACQUIRE = 1
 XFRMNLGRP_EXPIRE = 2
 XFRMNLGRP_SA = 3
 XFRMNLGRP_POLICY = 4
+XFRMNLGRP_AEVENTS = 5
+XFRMNLGRP_REPORT = 6
 XFRMNLGRP_MIGRATE = 7
 XFRMNLGRP_MAPPING = 8
+
+XFRM_INF = 0xFFFFFFFFFFFFFFFF
+
+XFRM_SA_DIR_IN = 1
+XFRM_SA_DIR_OUT = 2
+
+XFRM_AE_RTHR = 1
+XFRM_AE_RVAL = 2
+XFRM_AE_LVAL = 4
+XFRM_AE_ETHR = 8
+XFRM_AE_CR = 16
+XFRM_AE_CE = 32
+XFRM_AE_CU = 64
+
+XFRM_USERPOLICY_UNSPEC = 0
+XFRM_USERPOLICY_BLOCK = 1
+XFRM_USERPOLICY_ACCEPT = 2
+
+XFRM_MIGRATE_STATE_CLEAR_OFFLOAD = 1
+XFRM_MIGRATE_STATE_UPDATE_H2H_SEL = 2
 
 XFRMA_SEC_CTX = 8
 
 UDP_ENCAP_ESPINUDP = 2  # <linux/udp.h>
+TCP_ENCAP_ESPINTCP = 7  # <linux/udp.h>
 IPSEC_PROTO_ANY = 255  # <linux/ipsec.h>
 
 
-class struct_nla(nla):  # type: ignore[misc]  # pyroute2 has no types
+class payload_nla(nla):  # type: ignore[misc]  # pyroute2 has no types
+    """An attribute that is decoded from its own bytes alone, and of which nothing is logged."""
+
+    value: Any
+
+    def payload(self, offset: int) -> bytes:
+        return bytes(self.data[offset : self.offset + self.length])
+
+
+class scalar_nla(payload_nla):
+    """An attribute whose payload is the one value of its `fields`."""
+
+    def ft_decode(self, offset: int) -> None:
+        ((_, fmt),) = self.fields
+        (self.value,) = struct.unpack_from(fmt, self.payload(offset))
+
+    def ft_encode(self, offset: int) -> tuple[int, int]:
+        return _pad(self.data, layout.encode_fields(self.fields, self.data, offset, {"value": self.value}))
+
+
+class struct_nla(payload_nla):
     """An attribute whose payload is one struct, as a dict."""
 
     struct: ClassVar[type[layout.cstruct]]
-    value: Any
 
     def ft_decode(self, offset: int) -> None:
-        payload = bytes(self.data[offset : self.offset + self.length])
-        self.value, _ = self.struct.decode_from(payload, 0)
+        self.value, _ = self.struct.decode_from(self.payload(offset), 0)
 
     def ft_encode(self, offset: int) -> tuple[int, int]:
-        offset = self.struct.encode_into(self.data, offset, dict(self))
-        padding = -offset % 4
-        self.data.extend(bytes(padding))
-        return offset + padding, padding
+        return _pad(self.data, self.struct.encode_into(self.data, offset, dict(self)))
 
 
 class struct_array_nla(struct_nla):
     """An attribute whose payload is an array of one struct, as a list of dicts."""
 
     def ft_decode(self, offset: int) -> None:
-        payload = bytes(self.data[offset : self.offset + self.length])
-        size = self.struct.size()
-        self.value = [self.struct.decode_from(payload, at)[0] for at in range(0, len(payload) - size + 1, size)]
+        payload, size = self.payload(offset), self.struct.size()
+        self.value = [self.struct.decode_from(payload, at)[0] for at in range(0, len(payload), size)]
 
     def ft_encode(self, offset: int) -> tuple[int, int]:
         for value in self.value:
             offset = self.struct.encode_into(self.data, offset, value)
-        return offset, 0
+        return _pad(self.data, offset)
 
 
-class xfrm_message(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
+class strict_msg(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
+    """A message that is decoded with all its attributes: `decode` raises `NetlinkNLADecodeError` for a malformed one.
+
+    pyroute2's own decodes an attribute when it is asked for, and logs one that is malformed.
+    """
+
+    def decode(self) -> None:
+        nlmsg.decode(self)
+        for slot in self["attrs"]:
+            name, attribute = slot.cell
+            there = attribute.length
+            try:
+                attribute.decode()
+            except (ValueError, struct.error) as error:
+                raise NetlinkNLADecodeError(f"{name}: {error}") from error
+            if attribute.length != there:
+                raise NetlinkNLADecodeError(f"{name} claims {attribute.length} bytes of {there}")
+
+    def ft_encode(self, offset: int) -> tuple[int, int]:
+        # The padding before the attributes is counted in the message's length.
+        return _pad(self.data, layout.encode_fields(self.fields, self.data, offset, dict(self)))[0], 0
+
+    # pyroute2's own read on behind a payload that is too short, and log a number that is too large.
+    class uint8(scalar_nla):
+        fields = (("value", "B"),)
+
+    class uint16(scalar_nla):
+        fields = (("value", "H"),)
+
+    class uint32(scalar_nla):
+        fields = (("value", "I"),)
+
+    class uint64(scalar_nla):
+        fields = (("value", "Q"),)
+
+    class address(scalar_nla):
+        fields = (("value", "16s"),)
+
+
+def _pad(data: bytearray, end: int) -> tuple[int, int]:
+    """Return where what comes next begins, and how many bytes were put before it."""
+    padding = -end % 4
+    data.extend(bytes(padding))
+    return end + padding, padding
+
+
+class xfrm_message(strict_msg):
     """Any message of the family: a struct of its own, then attributes."""
 
     prefix = "XFRMA_"
@@ -90,8 +184,8 @@ class xfrm_message(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
         (10, "XFRMA_REPLAY_VAL", "replay_state"),
         (11, "XFRMA_REPLAY_THRESH", "uint32"),
         (12, "XFRMA_ETIMER_THRESH", "uint32"),
-        (13, "XFRMA_SRCADDR", "cdata"),
-        (14, "XFRMA_COADDR", "cdata"),
+        (13, "XFRMA_SRCADDR", "address"),
+        (14, "XFRMA_COADDR", "address"),
         (15, "XFRMA_LASTUSED", "uint64"),
         (16, "XFRMA_POLICY_TYPE", "userpolicy_type"),
         (17, "XFRMA_MIGRATE", "user_migrate"),
@@ -105,7 +199,7 @@ class xfrm_message(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
         (25, "XFRMA_PROTO", "uint8"),
         (26, "XFRMA_ADDRESS_FILTER", "address_filter"),
         (27, "XFRMA_PAD", "none"),
-        (28, "XFRMA_OFFLOAD_DEV", "cdata"),
+        (28, "XFRMA_OFFLOAD_DEV", "user_offload"),
         (29, "XFRMA_SET_MARK", "uint32"),
         (30, "XFRMA_SET_MARK_MASK", "uint32"),
         (31, "XFRMA_IF_ID", "uint32"),
@@ -172,6 +266,9 @@ class xfrm_message(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
     class mark(struct_nla):
         struct = layout.xfrm_mark
 
+    class user_offload(struct_nla):
+        struct = layout.xfrm_user_offload
+
 
 class usersa_msg(xfrm_message):
     """NEWSA, UPDSA."""
@@ -186,7 +283,7 @@ class usersa_id_msg(xfrm_message):
 
 
 class aevent_id_msg(xfrm_message):
-    """NEWAE."""
+    """NEWAE, GETAE."""
 
     fields = layout.xfrm_aevent_id.fields
 
@@ -245,7 +342,63 @@ class migrate_state_msg(xfrm_message):
     fields = layout.xfrm_user_migrate_state.fields
 
 
-class error_msg(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
+class polexpire_msg(xfrm_message):
+    """POLEXPIRE."""
+
+    fields = layout.xfrm_user_polexpire.fields
+
+
+class report_msg(xfrm_message):
+    """REPORT."""
+
+    fields = layout.xfrm_user_report.fields
+
+
+class userpolicy_default_msg(xfrm_message):
+    """SETDEFAULT, GETDEFAULT."""
+
+    fields = layout.xfrm_userpolicy_default.fields
+
+
+class sadinfo_msg(strict_msg):
+    """NEWSADINFO, GETSADINFO: the attributes have numbers of their own."""
+
+    prefix = "XFRMA_SAD_"
+    fields = (("flags", "I"),)
+    nla_map = (
+        (0, "XFRMA_SAD_UNSPEC", "none"),
+        (1, "XFRMA_SAD_CNT", "uint32"),
+        (2, "XFRMA_SAD_HINFO", "sadhinfo"),
+    )
+
+    class sadhinfo(struct_nla):
+        struct = layout.xfrmu_sadhinfo
+
+
+class spdinfo_msg(strict_msg):
+    """NEWSPDINFO, GETSPDINFO: the attributes have numbers of their own."""
+
+    prefix = "XFRMA_SPD_"
+    fields = (("flags", "I"),)
+    nla_map = (
+        (0, "XFRMA_SPD_UNSPEC", "none"),
+        (1, "XFRMA_SPD_INFO", "spdinfo"),
+        (2, "XFRMA_SPD_HINFO", "spdhinfo"),
+        (3, "XFRMA_SPD_IPV4_HTHRESH", "spdhthresh"),
+        (4, "XFRMA_SPD_IPV6_HTHRESH", "spdhthresh"),
+    )
+
+    class spdinfo(struct_nla):
+        struct = layout.xfrmu_spdinfo
+
+    class spdhinfo(struct_nla):
+        struct = layout.xfrmu_spdhinfo
+
+    class spdhthresh(struct_nla):
+        struct = layout.xfrmu_spdhthresh
+
+
+class error_msg(strict_msg):
     """NLMSG_ERROR with NETLINK_CAP_ACK: the error, the request's header alone, and the extended acknowledgement."""
 
     fields = (("error", "i"), ("length", "I"), ("type", "H"), ("flags", "H"), ("sequence", "I"), ("pid", "I"))
@@ -253,23 +406,61 @@ class error_msg(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
         (0, "NLMSGERR_ATTR_UNUSED", "none"),
         (1, "NLMSGERR_ATTR_MSG", "asciiz"),
         (2, "NLMSGERR_ATTR_OFFS", "uint32"),
+        (3, "NLMSGERR_ATTR_COOKIE", "cdata"),
+        (4, "NLMSGERR_ATTR_POLICY", "cdata"),
+        (5, "NLMSGERR_ATTR_MISS_TYPE", "uint32"),
+        (6, "NLMSGERR_ATTR_MISS_NEST", "uint32"),
     )
 
 
 #: What each message that the kernel sends is read with.
-RECEIVED: dict[int, type[xfrm_message]] = {
+RECEIVED: dict[int, type[nlmsg]] = {
     XFRM_MSG_NEWSA: usersa_msg,
     XFRM_MSG_DELSA: usersa_id_msg,
-    XFRM_MSG_UPDSA: usersa_msg,
     XFRM_MSG_NEWPOLICY: userpolicy_msg,
     XFRM_MSG_DELPOLICY: userpolicy_id_msg,
-    XFRM_MSG_UPDPOLICY: userpolicy_msg,
-    XFRM_MSG_FLUSHSA: usersa_flush_msg,
-    XFRM_MSG_FLUSHPOLICY: empty_msg,
     XFRM_MSG_ACQUIRE: acquire_msg,
     XFRM_MSG_EXPIRE: expire_msg,
+    XFRM_MSG_UPDPOLICY: userpolicy_msg,
+    XFRM_MSG_UPDSA: usersa_msg,
+    XFRM_MSG_POLEXPIRE: polexpire_msg,
+    XFRM_MSG_FLUSHSA: usersa_flush_msg,
+    XFRM_MSG_FLUSHPOLICY: empty_msg,
+    XFRM_MSG_NEWAE: aevent_id_msg,
+    XFRM_MSG_REPORT: report_msg,
     XFRM_MSG_MIGRATE: userpolicy_id_msg,
+    XFRM_MSG_NEWSADINFO: sadinfo_msg,
+    XFRM_MSG_NEWSPDINFO: spdinfo_msg,
     XFRM_MSG_MAPPING: mapping_msg,
+    XFRM_MSG_GETDEFAULT: userpolicy_default_msg,
+    XFRM_MSG_MIGRATE_STATE: migrate_state_msg,
+}
+
+#: What each message that a program sends is written with.
+SENT: dict[int, type[nlmsg]] = {
+    XFRM_MSG_NEWSA: usersa_msg,
+    XFRM_MSG_DELSA: usersa_id_msg,
+    XFRM_MSG_GETSA: usersa_id_msg,
+    XFRM_MSG_NEWPOLICY: userpolicy_msg,
+    XFRM_MSG_DELPOLICY: userpolicy_id_msg,
+    XFRM_MSG_GETPOLICY: userpolicy_id_msg,
+    XFRM_MSG_ALLOCSPI: userspi_msg,
+    XFRM_MSG_ACQUIRE: acquire_msg,
+    XFRM_MSG_EXPIRE: expire_msg,
+    XFRM_MSG_UPDPOLICY: userpolicy_msg,
+    XFRM_MSG_UPDSA: usersa_msg,
+    XFRM_MSG_POLEXPIRE: polexpire_msg,
+    XFRM_MSG_FLUSHSA: usersa_flush_msg,
+    XFRM_MSG_FLUSHPOLICY: empty_msg,
+    XFRM_MSG_NEWAE: aevent_id_msg,
+    XFRM_MSG_GETAE: aevent_id_msg,
+    XFRM_MSG_MIGRATE: userpolicy_id_msg,
+    XFRM_MSG_GETSADINFO: sadinfo_msg,
+    XFRM_MSG_NEWSPDINFO: spdinfo_msg,
+    XFRM_MSG_GETSPDINFO: spdinfo_msg,
+    XFRM_MSG_SETDEFAULT: userpolicy_default_msg,
+    XFRM_MSG_GETDEFAULT: userpolicy_default_msg,
+    XFRM_MSG_MIGRATE_STATE: migrate_state_msg,
 }
 
 ATTRIBUTE_NAMES: dict[int, str] = {number: name for number, name, _ in xfrm_message.nla_map}

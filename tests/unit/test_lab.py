@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import LabError, debian, kernels, kvm
+from lab import LabError, cache, debian, kernels, kvm
 from lab.cli import main
 from lab.job import Job
 from pfkeyx.features import Feature
@@ -121,6 +121,26 @@ def test_a_failed_download_ends_in_one_sentence(
     )
     assert main(["--fetch", "6.1"]) == 125
     assert capsys.readouterr().err.splitlines()[-1] == "lab: the lists could not be fetched"
+
+
+def test_the_newest_kernel_is_the_one_with_the_highest_version() -> None:
+    matrix = kernels.Matrix("6.1", {name: kernels.Kernel(name, (), frozenset()) for name in ("6.9", "6.12", "6.1")})
+    assert matrix.newest.name == "6.12"
+
+
+def test_headers_are_kept_as_kernels_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    releases = iter(["1", "2"])
+    monkeypatch.setenv("PFKEYX_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(debian, "fetch_newest_headers", lambda *_: (next(releases), [tmp_path / "headers.deb"]))
+    monkeypatch.setattr(debian, "unpack", lambda _packages, tree: (tree / "usr/include").mkdir(parents=True))
+    kernel = kernels.load().newest
+    for release, is_fresh in (("1", True), ("1", True), ("2", False)):
+        (tmp_path / "headers.deb").touch()
+        if not is_fresh:
+            monkeypatch.setattr(cache, "FRESH_FOR_SECONDS", -1)
+        with cache.headers(kernel) as folders:
+            assert folders[0].is_dir()
+            assert [tree.name for tree in (tmp_path / kernel.name / "headers/trees").iterdir()] == [release]
 
 
 def test_only_asked_for_variables_reach_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
