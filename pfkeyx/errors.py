@@ -46,32 +46,38 @@ class KernelError(PfkeyxError, OSError):
     """The kernel refused a request.
 
     `errno` is the kernel's, `operation` what was asked ("add SA"), `subject` the object it was asked of
-    (never with key bytes), `detail` the kernel's extended acknowledgement or our own hint, and `replies`,
+    (never with key bytes), `detail` the text of the kernel's extended acknowledgement and our own hint, `attribute`
+    what of the request the kernel took offence at, by its name in `<linux/xfrm.h>`, where it says so, and `replies`,
     when the request was one of a batch, what became of each: a reply or a `KernelError`, in order.
     """
 
-    def __init__(self, errno: int, operation: str, subject: object = "", detail: str = "") -> None:
+    def __init__(
+        self, errno: int, operation: str, subject: object = "", detail: str = "", attribute: str | None = None
+    ) -> None:
         self.operation = operation
         self.subject = subject
         self.detail = detail
+        self.attribute = attribute
         self.replies: Sequence[Any] = ()
         super().__init__(errno, os.strerror(errno))
 
     @staticmethod
-    def of(errno: int, operation: str, subject: object = "", detail: str = "") -> "KernelError":
+    def of(
+        errno: int, operation: str, subject: object = "", detail: str = "", attribute: str | None = None
+    ) -> "KernelError":
         """Return the child of `KernelError` that fits `errno`; a refusal for lack of rights says what it takes."""
         child = _CHILDREN.get(errno, KernelError)
         if child is NotPermittedError:
             detail = detail or "needs CAP_NET_ADMIN in the namespace: run as root, or with sudo"
-        return child(errno, operation, subject, detail)
+        return child(errno, operation, subject, detail, attribute)
 
     def __str__(self) -> str:
         subject = f" {self.subject}" if str(self.subject) else ""
-        detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.operation}{subject}: {self.strerror}{detail}"
+        reason = ": ".join(filter(None, (self.attribute, self.detail)))
+        return f"{self.operation}{subject}: {self.strerror}" + (f" ({reason})" if reason else "")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.errno, self.operation, str(self.subject), self.detail))
+        return (type(self), (self.errno, self.operation, str(self.subject), self.detail, self.attribute))
 
 
 class NotPermittedError(KernelError):

@@ -5,24 +5,27 @@ from collections.abc import Iterator
 from socket import AF_INET, AF_INET6
 from typing import Any
 
-from pfkeyx.algorithms import Algorithm, Kind, by_xfrm_name
 from pfkeyx.model import (
     SA,
     Action,
-    Authentication,
+    DefaultPolicy,
     Direction,
-    Encryption,
+    Failures,
     IPAddress,
-    Key,
     Mode,
     Policy,
+    PolicyFlag,
     PolicyId,
+    PolicyType,
+    Progress,
     Protocol,
     Replay,
+    SAExtraFlag,
     SAFilter,
     SAFlag,
     SAId,
     Selector,
+    Share,
     Template,
     any_selector,
     prefix_address,
@@ -30,7 +33,14 @@ from pfkeyx.model import (
 )
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm import parts
+from pfkeyx.xfrm.algorithms import algorithm_attributes, decode_authentication, decode_compression, decode_encryption
 
+#: What the kernel tells XFRMA_ETIMER_THRESH in; it is set in jiffies.
+_TIMER_UNIT_MS = 100
+_DEFAULT_ACTIONS = {Action.ALLOW: wire.XFRM_USERPOLICY_ACCEPT, Action.BLOCK: wire.XFRM_USERPOLICY_BLOCK}
+_ACTIONS = {number: action for action, number in _DEFAULT_ACTIONS.items()}
+#: Modes whose templates have addresses, of zeros too: those stand for any.
+_WITH_ADDRESSES = (Mode.TUNNEL, Mode.BEET, Mode.IPTFS)
 _ALL_ALGORITHMS = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
@@ -44,28 +54,38 @@ def sa_fields(sa: SA) -> dict[str, Any]:
         "reqid": sa.reqid,
         "family": parts.family_of(sa.destination),
         "mode": sa.mode,
-        "replay_window": 0 if _has_long_window(sa) else sa.replay_window,
+        "replay_window": 0 if _has_extended_window(sa) else sa.replay_window,
         "flags": int(sa.flags),
     }
 
 
-def sa_attributes(sa: SA) -> list[tuple[str, Any]]:
-    """Return the attributes of an SA that is to be made."""
-    attributes: list[tuple[str, Any]] = []
-    if sa.encryption is not None:
-        attributes.append(_encryption_attribute(sa.encryption))
-    if sa.authentication is not None:
-        algorithm = _algorithm_fields(sa.authentication.algorithm.xfrm_name, sa.authentication.key)
-        attributes.append(("XFRMA_ALG_AUTH_TRUNC", algorithm | {"alg_trunc_len": sa.authentication.icv_bits}))
-    if sa.compression is not None:
-        attributes.append(("XFRMA_ALG_COMP", {"alg_name": sa.compression.xfrm_name.encode()}))
+def sa_attributes(sa: SA, replay: Replay | None = None) -> list[tuple[str, Any]]:
+    """Return the attributes of an SA that is to be made, and is as far as `replay` says, or at its beginning."""
+    attributes = algorithm_attributes(sa)
     if sa.encap is not None:
         attributes.append(("XFRMA_ENCAP", parts.encap_fields(sa.encap)))
-    if _has_long_window(sa):
-        words = (sa.replay_window + 31) // 32
-        esn = {"bmp_len": words, "replay_window": sa.replay_window, "bmp": bytes(4 * words)}
-        attributes.append(("XFRMA_REPLAY_ESN_VAL", esn))
-    return attributes + parts.security_attributes(sa.security_context) + parts.mark_attributes(sa.id.mark, sa.if_id)
+    if replay is not None or _has_extended_window(sa):
+        attributes.append(replay_attribute(sa, replay or Replay(0, 0)))
+    if sa.care_of is not None:
+        attributes.append(("XFRMA_COADDR", sa.care_of.packed))
+    numbers = (("XFRMA_TFCPAD", sa.tfc_padding), ("XFRMA_SA_EXTRA_FLAGS", int(sa.extra_flags)))
+    return [
+        *attributes,
+        *((name, number) for name, number in numbers if number),
+        *_nat_attributes(sa),
+        *parts.security_attributes(sa.security_context),
+        *parts.mark_attributes(sa.id.mark, sa.if_id),
+        *parts.output_mark_attributes(sa.output_mark),
+        *parts.offload_attributes(sa.offload),
+        *parts.direction_attributes(sa.direction),
+        *parts.cpu_attributes(sa.cpu),
+        *parts.iptfs_attributes(sa.iptfs),
+    ]
+
+
+def encap_attributes(sa: SA) -> list[tuple[str, Any]]:
+    """Return the attributes of an SA's encapsulation, with what it does for its NAT; none takes one away from an SA."""
+    return [("XFRMA_ENCAP", parts.encap_fields(sa.encap) if sa.encap is not None else {}), *_nat_attributes(sa)]
 
 
 def sa_selector_fields(sa: SA) -> dict[str, Any]:
@@ -77,17 +97,20 @@ def sa_selector_fields(sa: SA) -> dict[str, Any]:
 
 def replay_attribute(sa: SA, replay: Replay) -> tuple[str, Any]:
     """Return the attribute that sets the sequence numbers and the replay window of an SA."""
-    if not _has_long_window(sa):
-        bitmap = replay.bitmap[0] if replay.bitmap else 0
-        return "XFRMA_REPLAY_VAL", {"oseq": replay.outbound, "seq": replay.inbound, "bitmap": bitmap}
+    if not (replay.extended or _has_extended_window(sa)):
+        newest = replay.bitmap[0] if replay.bitmap else 0
+        return "XFRMA_REPLAY_VAL", {"oseq": replay.outbound, "seq": replay.inbound, "bitmap": newest}
+    # The kernel takes only as many words as the SA has, which may be more than its window needs.
+    words = max(len(replay.bitmap), (sa.replay_window + 31) // 32)
+    bitmap = replay.bitmap + (0,) * (words - len(replay.bitmap))
     return "XFRMA_REPLAY_ESN_VAL", {
-        "bmp_len": len(replay.bitmap),
+        "bmp_len": words,
         "oseq": replay.outbound & 0xFFFFFFFF,
         "oseq_hi": replay.outbound >> 32,
         "seq": replay.inbound & 0xFFFFFFFF,
         "seq_hi": replay.inbound >> 32,
         "replay_window": sa.replay_window,
-        "bmp": struct.pack(f"={len(replay.bitmap)}I", *replay.bitmap),
+        "bmp": struct.pack(f"={words}I", *bitmap),
     }
 
 
@@ -130,6 +153,7 @@ def policy_fields(policy: Policy) -> dict[str, Any]:
         "sel": parts.selector_fields(policy.selector),
         "lft": parts.lifetime_fields(policy.lifetime),
         "priority": policy.priority,
+        "index": policy.index,
         "dir": policy.direction,
         "action": policy.action,
         "flags": policy.flags,
@@ -142,7 +166,7 @@ def policy_attributes(policy: Policy) -> list[tuple[str, Any]]:
     attributes: list[tuple[str, Any]] = []
     if policy.templates:
         attributes.append(("XFRMA_TMPL", list(_templates_fields(policy))))
-    return attributes + parts.security_attributes(policy.security_context) + policy_id_attributes(policy.id)
+    return attributes + parts.offload_attributes(policy.offload) + policy_id_attributes(policy.id)
 
 
 def policy_id_fields(policy_id: PolicyId) -> dict[str, Any]:
@@ -152,10 +176,16 @@ def policy_id_fields(policy_id: PolicyId) -> dict[str, Any]:
 
 def policy_id_attributes(policy_id: PolicyId) -> list[tuple[str, Any]]:
     """Return the attributes that are part of a policy's identity."""
-    attributes = parts.mark_attributes(policy_id.mark, policy_id.if_id)
-    if policy_id.type:
-        attributes.append(("XFRMA_POLICY_TYPE", {"type": policy_id.type}))
-    return attributes
+    return [
+        *parts.security_attributes(policy_id.security_context),
+        *parts.mark_attributes(policy_id.mark, policy_id.if_id),
+        *policy_type_attributes(policy_id.type),
+    ]
+
+
+def policy_type_attributes(policy_type: PolicyType) -> list[tuple[str, Any]]:
+    """Return the attribute of a policy's type, which the main one does without."""
+    return [("XFRMA_POLICY_TYPE", {"type": policy_type})] if policy_type else []
 
 
 def decode_sa(message: wire.xfrm_message, info: Any = None) -> SA:
@@ -164,6 +194,7 @@ def decode_sa(message: wire.xfrm_message, info: Any = None) -> SA:
     family = info["family"]
     source = parts.decode_address(info["saddr"], family)
     replay, window = _decode_replay(message, info["replay_window"])
+    care_of = message.get_attr("XFRMA_COADDR")
     return SA(
         id=SAId(
             destination=parts.decode_address(info["id"]["daddr"], family),
@@ -174,19 +205,30 @@ def decode_sa(message: wire.xfrm_message, info: Any = None) -> SA:
         source=source,
         mode=Mode(info["mode"]),
         reqid=info["reqid"],
-        encryption=_decode_encryption(message),
-        authentication=_decode_authentication(message),
-        compression=_decode_compression(message),
-        encap=parts.decode_encap(message),
+        encryption=decode_encryption(message),
+        authentication=decode_authentication(message),
+        compression=decode_compression(message),
+        encap=parts.decode_encap(message, family),
         selector=_decode_sa_selector(info["sel"], source, SAFlag(info["flags"])),
         lifetime=parts.decode_lifetime(info["lft"]),
         replay_window=window,
         flags=SAFlag(info["flags"]),
+        extra_flags=SAExtraFlag(message.get_attr("XFRMA_SA_EXTRA_FLAGS") or 0),
         if_id=message.get_attr("XFRMA_IF_ID") or 0,
+        output_mark=parts.decode_output_mark(message),
+        offload=parts.decode_offload(message),
+        tfc_padding=message.get_attr("XFRMA_TFCPAD") or 0,
+        direction=parts.decode_direction(message),
+        nat_keepalive_s=message.get_attr("XFRMA_NAT_KEEPALIVE_INTERVAL") or 0,
+        mapping_threshold_s=message.get_attr("XFRMA_MTIMER_THRESH") or 0,
+        cpu=message.get_attr("XFRMA_SA_PCPU"),
+        iptfs=parts.decode_iptfs(message),
+        care_of=parts.decode_address(care_of, family) if care_of else None,
         security_context=parts.decode_security_context(message),
         other=parts.decode_other(message),
-        usage=parts.decode_usage(info["curlft"]),
+        usage=parts.decode_usage(info["curlft"], message.get_attr("XFRMA_LASTUSED")),
         replay=replay,
+        failures=_decode_failures(info["stats"]),
     )
 
 
@@ -199,12 +241,13 @@ def decode_policy(message: wire.xfrm_message, info: Any = None) -> Policy:
         templates=tuple(_decode_template(fields) for fields in message.get_attr("XFRMA_TMPL") or ()),
         action=Action(info["action"]),
         priority=info["priority"],
-        lifetime=parts.decode_lifetime(info["lft"]),
+        lifetime=parts.decode_policy_lifetime(info["lft"]),
         mark=parts.decode_mark(message),
         if_id=message.get_attr("XFRMA_IF_ID") or 0,
         type=decode_policy_type(message),
-        flags=info["flags"],
-        share=info["share"],
+        flags=PolicyFlag(info["flags"]),
+        share=Share(info["share"]),
+        offload=parts.decode_offload(message),
         security_context=parts.decode_security_context(message),
         other=parts.decode_other(message),
         index=info["index"],
@@ -212,26 +255,50 @@ def decode_policy(message: wire.xfrm_message, info: Any = None) -> Policy:
     )
 
 
-def decode_policy_type(message: wire.xfrm_message) -> int:
+def decode_policy_type(message: wire.xfrm_message) -> PolicyType:
     """Return which of the SPD's types a policy is of."""
     policy_type = message.get_attr("XFRMA_POLICY_TYPE")
-    return policy_type["type"] if policy_type else 0
+    return PolicyType(policy_type["type"]) if policy_type else PolicyType.MAIN
 
 
-def _has_long_window(sa: SA) -> bool:
+def default_policy_fields(policy: DefaultPolicy) -> dict[str, Any]:
+    """Return the `xfrm_userpolicy_default` of what happens to packets that no policy is for."""
+    return {
+        "in": _DEFAULT_ACTIONS[policy.inbound],
+        "fwd": _DEFAULT_ACTIONS[policy.forward],
+        "out": _DEFAULT_ACTIONS[policy.outbound],
+    }
+
+
+def decode_default_policy(message: wire.xfrm_message) -> DefaultPolicy:
+    """Return what happens to packets that no policy is for."""
+    return DefaultPolicy(_ACTIONS[message["in"]], _ACTIONS[message["fwd"]], _ACTIONS[message["out"]])
+
+
+def decode_progress(message: wire.xfrm_message) -> Progress:
+    """Return how far the SA of a NEWAE is."""
+    replay, _ = _decode_replay(message, 0)
+    usage = message.get_attr("XFRMA_LTIME_VAL")
+    timer = message.get_attr("XFRMA_ETIMER_THRESH")
+    return Progress(
+        replay=replay,
+        usage=parts.decode_usage(usage) if usage else None,
+        replay_threshold=message.get_attr("XFRMA_REPLAY_THRESH"),
+        timer_ms=None if timer is None else timer * _TIMER_UNIT_MS,
+    )
+
+
+def _nat_attributes(sa: SA) -> list[tuple[str, Any]]:
+    numbers = (
+        ("XFRMA_MTIMER_THRESH", sa.mapping_threshold_s),
+        ("XFRMA_NAT_KEEPALIVE_INTERVAL", sa.nat_keepalive_s),
+    )
+    return [(name, number) for name, number in numbers if number]
+
+
+def _has_extended_window(sa: SA) -> bool:
     # Only XFRMA_REPLAY_ESN_VAL can carry a window above 32, and ESN needs it at any size.
-    return sa.esn or sa.replay_window > 32
-
-
-def _encryption_attribute(encryption: Encryption) -> tuple[str, Any]:
-    algorithm = _algorithm_fields(encryption.algorithm.xfrm_name, encryption.key)
-    if encryption.algorithm.kind is Kind.AEAD:
-        return "XFRMA_ALG_AEAD", algorithm | {"alg_icv_len": encryption.icv_bits}
-    return "XFRMA_ALG_CRYPT", algorithm
-
-
-def _algorithm_fields(name: str, key: Key) -> dict[str, Any]:
-    return {"alg_name": name.encode(), "alg_key_len": key.bits, "alg_key": key.reveal()}
+    return sa.esn or sa.replay_window > 32 or (sa.replay is not None and sa.replay.extended)
 
 
 def _templates_fields(policy: Policy) -> Iterator[dict[str, Any]]:
@@ -270,32 +337,6 @@ def _decode_sa_selector(fields: dict[str, Any], source: IPAddress, flags: SAFlag
     return None if selector == any_selector(source.version) and SAFlag.AF_UNSPEC not in flags else selector
 
 
-def _decode_encryption(message: wire.xfrm_message) -> Encryption | None:
-    aead = message.get_attr("XFRMA_ALG_AEAD")
-    if aead:
-        icv_bits = aead["alg_icv_len"]
-        return Encryption(by_xfrm_name(_name(aead), Kind.AEAD, icv_bits), Key(aead["alg_key"]), icv_bits)
-    crypt = message.get_attr("XFRMA_ALG_CRYPT")
-    return Encryption(by_xfrm_name(_name(crypt), Kind.ENCRYPTION), Key(crypt["alg_key"])) if crypt else None
-
-
-def _decode_authentication(message: wire.xfrm_message) -> Authentication | None:
-    auth = message.get_attr("XFRMA_ALG_AUTH_TRUNC")
-    if not auth:
-        return None
-    icv_bits = auth["alg_trunc_len"]
-    return Authentication(by_xfrm_name(_name(auth), Kind.AUTHENTICATION, icv_bits), Key(auth["alg_key"]), icv_bits)
-
-
-def _decode_compression(message: wire.xfrm_message) -> Algorithm | None:
-    compression = message.get_attr("XFRMA_ALG_COMP")
-    return by_xfrm_name(_name(compression), Kind.COMPRESSION) if compression else None
-
-
-def _name(algorithm: dict[str, Any]) -> str:
-    return str(algorithm["alg_name"].rstrip(b"\0").decode())
-
-
 def _decode_replay(message: wire.xfrm_message, window: int) -> tuple[Replay | None, int]:
     esn = message.get_attr("XFRMA_REPLAY_ESN_VAL")
     if esn:
@@ -303,15 +344,20 @@ def _decode_replay(message: wire.xfrm_message, window: int) -> tuple[Replay | No
             outbound=esn["oseq_hi"] << 32 | esn["oseq"],
             inbound=esn["seq_hi"] << 32 | esn["seq"],
             bitmap=struct.unpack(f"={esn['bmp_len']}I", esn["bmp"]),
+            extended=True,
         )
         return replay, esn["replay_window"]
     legacy = message.get_attr("XFRMA_REPLAY_VAL")
     return (Replay(legacy["oseq"], legacy["seq"], (legacy["bitmap"],)) if legacy else None), window
 
 
+def _decode_failures(fields: dict[str, Any]) -> Failures:
+    return Failures(fields["replay_window"], fields["replay"], fields["integrity_failed"])
+
+
 def _decode_template(fields: dict[str, Any]) -> Template:
     mode = Mode(fields["mode"])
-    addressed = mode is Mode.TUNNEL or any(fields["saddr"]) or any(fields["id"]["daddr"])
+    addressed = mode in _WITH_ADDRESSES or any(fields["saddr"]) or any(fields["id"]["daddr"])
     masks = (fields["aalgos"], fields["ealgos"], fields["calgos"])
     return Template(
         protocol=Protocol(fields["id"]["proto"]),
@@ -321,7 +367,7 @@ def _decode_template(fields: dict[str, Any]) -> Template:
         reqid=fields["reqid"],
         spi=fields["id"]["spi"],
         optional=bool(fields["optional"]),
-        share=fields["share"],
+        share=Share(fields["share"]),
         # A policy made over PF_KEY allows every algorithm and shows empty masks; sent back as they
         # are, empty masks would allow none.
         algorithm_masks=_ALL_ALGORITHMS if masks == (0, 0, 0) else masks,

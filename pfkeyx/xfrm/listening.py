@@ -9,30 +9,42 @@ from pfkeyx.errors import EventsLostError, KernelError, MalformedReplyError, Pfk
 from pfkeyx.events import (
     Acquire,
     Change,
+    DefaultPolicyChange,
     Event,
     Expire,
     Migrated,
     NatMapping,
     PolicyChange,
+    PolicyExpire,
     PolicyFlush,
+    Report,
     SAChange,
     SAFlush,
+    SAMigrated,
+    SAProgress,
 )
 from pfkeyx.model import SA, Protocol, SAId
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm import parts
+from pfkeyx.xfrm.datagram import DATAGRAM, Header, parse, walk
 from pfkeyx.xfrm.events import (
     decode_acquire,
+    decode_default_policy_change,
     decode_expire,
     decode_migrated,
     decode_nat_mapping,
     decode_policy_change,
     decode_policy_deletion,
+    decode_policy_expire,
+    decode_policy_flush,
+    decode_report,
     decode_sa_change,
     decode_sa_deletion,
     decode_sa_flush,
+    decode_sa_migrated,
+    decode_sa_progress,
 )
-from pfkeyx.xfrm.transport import DATAGRAM, Header, open_socket, parse, walk
+from pfkeyx.xfrm.transport import open_socket
 
 #: Octets, of which the kernel takes only what waits.
 _RECEIVE_BUFFER = 32 << 20
@@ -49,8 +61,12 @@ class _Announcement(NamedTuple):
 _ANNOUNCEMENTS: dict[int, _Announcement] = {
     wire.XFRM_MSG_ACQUIRE: _Announcement(Acquire, wire.XFRMNLGRP_ACQUIRE, decode_acquire),
     wire.XFRM_MSG_EXPIRE: _Announcement(Expire, wire.XFRMNLGRP_EXPIRE, decode_expire),
+    wire.XFRM_MSG_POLEXPIRE: _Announcement(PolicyExpire, wire.XFRMNLGRP_EXPIRE, decode_policy_expire),
+    wire.XFRM_MSG_NEWAE: _Announcement(SAProgress, wire.XFRMNLGRP_AEVENTS, decode_sa_progress),
+    wire.XFRM_MSG_REPORT: _Announcement(Report, wire.XFRMNLGRP_REPORT, decode_report),
     wire.XFRM_MSG_MAPPING: _Announcement(NatMapping, wire.XFRMNLGRP_MAPPING, decode_nat_mapping),
     wire.XFRM_MSG_MIGRATE: _Announcement(Migrated, wire.XFRMNLGRP_MIGRATE, decode_migrated),
+    wire.XFRM_MSG_MIGRATE_STATE: _Announcement(SAMigrated, wire.XFRMNLGRP_MIGRATE, decode_sa_migrated),
     wire.XFRM_MSG_NEWSA: _Announcement(SAChange, wire.XFRMNLGRP_SA, partial(decode_sa_change, change=Change.ADDED)),
     wire.XFRM_MSG_UPDSA: _Announcement(SAChange, wire.XFRMNLGRP_SA, partial(decode_sa_change, change=Change.UPDATED)),
     wire.XFRM_MSG_DELSA: _Announcement(SAChange, wire.XFRMNLGRP_SA, decode_sa_deletion),
@@ -62,14 +78,18 @@ _ANNOUNCEMENTS: dict[int, _Announcement] = {
         PolicyChange, wire.XFRMNLGRP_POLICY, partial(decode_policy_change, change=Change.UPDATED)
     ),
     wire.XFRM_MSG_DELPOLICY: _Announcement(PolicyChange, wire.XFRMNLGRP_POLICY, decode_policy_deletion),
-    wire.XFRM_MSG_FLUSHPOLICY: _Announcement(PolicyFlush, wire.XFRMNLGRP_POLICY, lambda _: PolicyFlush()),
+    wire.XFRM_MSG_FLUSHPOLICY: _Announcement(PolicyFlush, wire.XFRMNLGRP_POLICY, decode_policy_flush),
+    wire.XFRM_MSG_GETDEFAULT: _Announcement(DefaultPolicyChange, wire.XFRMNLGRP_POLICY, decode_default_policy_change),
 }
-#: What an engine does not want to hear of itself.
-_CHANGES = (SAChange, SAFlush, PolicyChange, PolicyFlush)
+#: What an engine does not want to hear of itself. Progress that is no answer to anybody has no numbers of anybody's.
+_CHANGES = (SAChange, SAFlush, SAProgress, PolicyChange, PolicyFlush)
 
 
 class XfrmEvents:
     """A socket that only listens. Synchronization: one thread."""
+
+    #: What XFRM tells of.
+    KINDS = frozenset(item.kind for item in _ANNOUNCEMENTS.values())
 
     def __init__(self, kinds: Sequence[type[Event]], netns: str | None, is_own: Callable[[int, int], bool]) -> None:
         self._announcements = {number: item for number, item in _ANNOUNCEMENTS.items() if item.kind in kinds}
@@ -108,10 +128,15 @@ class XfrmEvents:
         if announced is None or (announced.kind in _CHANGES and self._is_own(header.sender, header.sequence)):
             return None
         try:
-            event = parts.decoding(announced.decode, parse(wire.RECEIVED[header.type], message))
+            event = decode_event(header.type, message)
         except MalformedReplyError as error:
             return error
         return event if _is_ipsec(event) else None
+
+
+def decode_event(message_type: int, message: bytes) -> Event:
+    """Return the event that an announced message tells of; raises `MalformedReplyError`."""
+    return parts.decoding(_ANNOUNCEMENTS[message_type].decode, parse(wire.RECEIVED[message_type], message))
 
 
 def _is_ipsec(event: Event) -> bool:
@@ -120,6 +145,8 @@ def _is_ipsec(event: Event) -> bool:
         case (
             Acquire(protocol=protocol)
             | Expire(sa_id=SAId(protocol=protocol))
+            | SAMigrated(sa_id=SAId(protocol=protocol))
+            | SAProgress(sa_id=SAId(protocol=protocol))
             | SAChange(sa=SA(id=SAId(protocol=protocol)))
             | SAFlush(protocol=Protocol() as protocol)
         ):

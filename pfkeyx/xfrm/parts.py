@@ -5,20 +5,29 @@ The encoding of a whole message is here too. What a whole SA or policy is made o
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6
 from typing import Any, TypeVar
 
+from pyroute2.netlink import nlmsg
+
 from pfkeyx.errors import InvalidRequestError, MalformedReplyError
 from pfkeyx.model import (
     Attribute,
+    Direction,
+    Encap,
     IPAddress,
+    Iptfs,
     Lifetime,
     Limit,
     Mark,
+    Offload,
+    OffloadFlag,
     Port,
     SecurityContext,
     Selector,
+    TcpEncap,
     UdpEncap,
     Usage,
     make_prefix,
@@ -29,8 +38,6 @@ from pfkeyx.xfrm import layout
 from pfkeyx.xfrm import messages as wire
 
 T = TypeVar("T")
-
-_INFINITE = 0xFFFFFFFFFFFFFFFF  # XFRM_INF
 
 #: Attributes that become fields of an `SA` or `Policy`, or that only report; any other is kept as an `Attribute`.
 _MODELLED = {
@@ -44,38 +51,74 @@ _MODELLED = {
     "XFRMA_SA",
     "XFRMA_POLICY",
     "XFRMA_SEC_CTX",
+    "XFRMA_LTIME_VAL",
     "XFRMA_REPLAY_VAL",
     "XFRMA_REPLAY_ESN_VAL",
-    "XFRMA_MARK",
-    "XFRMA_IF_ID",
-    "XFRMA_POLICY_TYPE",
+    "XFRMA_COADDR",
     "XFRMA_LASTUSED",
+    "XFRMA_POLICY_TYPE",
+    "XFRMA_MARK",
+    "XFRMA_TFCPAD",
+    "XFRMA_SA_EXTRA_FLAGS",
     "XFRMA_PAD",
+    "XFRMA_OFFLOAD_DEV",
+    "XFRMA_SET_MARK",
+    "XFRMA_SET_MARK_MASK",
+    "XFRMA_IF_ID",
+    "XFRMA_MTIMER_THRESH",
+    "XFRMA_SA_DIR",
+    "XFRMA_NAT_KEEPALIVE_INTERVAL",
+    "XFRMA_SA_PCPU",
+    "XFRMA_IPTFS_DROP_TIME",
+    "XFRMA_IPTFS_REORDER_WINDOW",
+    "XFRMA_IPTFS_DONT_FRAG",
+    "XFRMA_IPTFS_INIT_DELAY",
+    "XFRMA_IPTFS_MAX_QSIZE",
+    "XFRMA_IPTFS_PKT_SIZE",
 }
+
+_ENCAP_TYPES: dict[type[Encap], int] = {UdpEncap: wire.UDP_ENCAP_ESPINUDP, TcpEncap: wire.TCP_ENCAP_ESPINTCP}
+_ENCAPS: dict[int, type[Encap]] = {number: encap for encap, number in _ENCAP_TYPES.items()}
+_SA_DIRECTIONS = {Direction.IN: wire.XFRM_SA_DIR_IN, Direction.OUT: wire.XFRM_SA_DIR_OUT}
+_DIRECTIONS = {number: direction for direction, number in _SA_DIRECTIONS.items()}
+#: Fields of `Iptfs`, and the attribute that each is, but for the one flag.
+_IPTFS = (
+    ("drop_time_us", "XFRMA_IPTFS_DROP_TIME"),
+    ("reorder_window", "XFRMA_IPTFS_REORDER_WINDOW"),
+    ("init_delay_us", "XFRMA_IPTFS_INIT_DELAY"),
+    ("queue_octets", "XFRMA_IPTFS_MAX_QSIZE"),
+    ("packet_octets", "XFRMA_IPTFS_PKT_SIZE"),
+)
 
 
 def encode(
-    message_class: type[wire.xfrm_message],
+    message_class: type[nlmsg],
     message_type: int,
     flags: int,
     fields: dict[str, Any],
     attributes: list[tuple[str, Any]] | None = None,
     other: tuple[Attribute, ...] = (),
 ) -> bytearray:
-    """Return a whole message, sequence number 0: `fields` of its struct, `attributes`, then those kept as they came."""
+    """Return a whole message, sequence number 0: `fields` of its struct, `attributes`, then those kept as they came.
+
+    Of one that is among `attributes`, what was kept is left out: the kernel would take the last.
+    """
+    attributes = attributes or []
+    given = {name for name, _ in attributes}
     message = message_class()
     message["header"]["type"] = message_type
     message["header"]["flags"] = flags
     message.update(fields)
-    message["attrs"] = attributes or []
+    message["attrs"] = attributes
     try:
         message.encode()
+        data = bytearray(message.data)
+        for attribute in other:
+            if wire.ATTRIBUTE_NAMES.get(attribute.number) not in given:
+                data += struct.pack("=HH", 4 + len(attribute.data), attribute.number) + attribute.data
+                data += bytes(-len(attribute.data) % 4)
     except struct.error as error:
         raise InvalidRequestError(f"XFRM message {message_type}: a number does not fit its field: {error}") from error
-    data = bytearray(message.data)
-    for attribute in other:
-        data += struct.pack("=HH", 4 + len(attribute.data), attribute.number) + attribute.data
-        data += bytes(-len(attribute.data) % 4)
     struct.pack_into("=I", data, 0, len(data))
     return data
 
@@ -148,21 +191,81 @@ def decode_mark(message: wire.xfrm_message) -> Mark | None:
     return Mark(mark["v"], mark["m"]) if mark else None
 
 
-def encap_fields(encap: UdpEncap) -> dict[str, Any]:
-    """Return the `xfrm_encap_tmpl` of ESP in UDP (RFC 3948)."""
+def output_mark_attributes(mark: Mark | None) -> list[tuple[str, Any]]:
+    """Return the attributes of the mark that an SA puts on its packets, where there is one."""
+    return [("XFRMA_SET_MARK", mark.value), ("XFRMA_SET_MARK_MASK", mark.mask)] if mark is not None else []
+
+
+def decode_output_mark(message: wire.xfrm_message) -> Mark | None:
+    """Return the mark that an SA puts on its packets, if it does."""
+    value, mask = message.get_attr("XFRMA_SET_MARK"), message.get_attr("XFRMA_SET_MARK_MASK")
+    if value is None:
+        return None
+    return Mark(value) if mask is None else Mark(value, mask)
+
+
+def encap_fields(encap: Encap) -> dict[str, Any]:
+    """Return the `xfrm_encap_tmpl` of ESP in UDP (RFC 3948) or in TCP (RFC 9329)."""
     return {
-        "encap_type": wire.UDP_ENCAP_ESPINUDP,
+        "encap_type": _ENCAP_TYPES[type(encap)],
         "encap_sport": encap.source_port,
         "encap_dport": encap.destination_port,
+        "encap_oa": encap.original_address.packed if encap.original_address is not None else b"",
     }
 
 
-def decode_encap(message: wire.xfrm_message) -> UdpEncap | None:
-    """Return the encapsulation in UDP that a message tells of, None for any other."""
-    encap = message.get_attr("XFRMA_ENCAP")
-    if not encap or encap["encap_type"] != wire.UDP_ENCAP_ESPINUDP:
+def decode_encap(message: wire.xfrm_message, family: int) -> Encap | None:
+    """Return the encapsulation, in UDP or in TCP, that a message tells of an SA of `family`, None for any other."""
+    fields = message.get_attr("XFRMA_ENCAP")
+    encap = _ENCAPS.get(fields["encap_type"]) if fields else None
+    if encap is None:
         return None
-    return UdpEncap(encap["encap_sport"], encap["encap_dport"])
+    original = decode_address(fields["encap_oa"], family) if any(fields["encap_oa"]) else None
+    return encap(fields["encap_sport"], fields["encap_dport"], original)
+
+
+def offload_attributes(offload: Offload | None) -> list[tuple[str, Any]]:
+    """Return the attribute of the interface that does the work, where there is one."""
+    if offload is None:
+        return []
+    return [("XFRMA_OFFLOAD_DEV", {"ifindex": offload.interface_index, "flags": offload.flags})]
+
+
+def decode_offload(message: wire.xfrm_message) -> Offload | None:
+    """Return the interface that does the work of an SA or a policy, if one does."""
+    offload = message.get_attr("XFRMA_OFFLOAD_DEV")
+    return Offload(offload["ifindex"], OffloadFlag(offload["flags"])) if offload else None
+
+
+def direction_attributes(direction: Direction | None) -> list[tuple[str, Any]]:
+    """Return the attribute of an SA's direction, where it has one."""
+    return [("XFRMA_SA_DIR", _SA_DIRECTIONS[direction])] if direction is not None else []
+
+
+def decode_direction(message: wire.xfrm_message) -> Direction | None:
+    """Return the direction of an SA, if it has one."""
+    return _DIRECTIONS.get(message.get_attr("XFRMA_SA_DIR"))
+
+
+def cpu_attributes(cpu: int | None) -> list[tuple[str, Any]]:
+    """Return the attribute of the only CPU that uses an SA, where there is one."""
+    return [("XFRMA_SA_PCPU", cpu)] if cpu is not None else []
+
+
+def iptfs_attributes(iptfs: Iptfs | None) -> list[tuple[str, Any]]:
+    """Return the attributes of what is not left to the kernel."""
+    if iptfs is None:
+        return []
+    given = ((attribute, getattr(iptfs, name)) for name, attribute in _IPTFS)
+    attributes = [(attribute, value) for attribute, value in given if value is not None]
+    return [*attributes, ("XFRMA_IPTFS_DONT_FRAG", True)] if iptfs.dont_fragment else attributes
+
+
+def decode_iptfs(message: wire.xfrm_message) -> Iptfs | None:
+    """Return how an SA gathers packets, if the message says anything of it."""
+    told = {name: message.get_attr(attribute) for name, attribute in _IPTFS}
+    iptfs = Iptfs(dont_fragment=message.get_attr("XFRMA_IPTFS_DONT_FRAG") is not None, **told)
+    return None if iptfs == Iptfs() else iptfs
 
 
 def security_attributes(context: SecurityContext | None) -> list[tuple[str, Any]]:
@@ -190,8 +293,8 @@ def lifetime_fields(lifetime: Lifetime) -> dict[str, Any]:
     """Return the `xfrm_lifetime_cfg` of limits."""
     fields: dict[str, Any] = {}
     for name, limit in (("soft", lifetime.soft), ("hard", lifetime.hard)):
-        fields[f"{name}_byte_limit"] = limit.octets or _INFINITE
-        fields[f"{name}_packet_limit"] = limit.packets or _INFINITE
+        fields[f"{name}_byte_limit"] = limit.octets or wire.XFRM_INF
+        fields[f"{name}_packet_limit"] = limit.packets or wire.XFRM_INF
         fields[f"{name}_add_expires_seconds"] = limit.seconds or 0
         fields[f"{name}_use_expires_seconds"] = limit.idle_seconds or 0
     return fields
@@ -203,8 +306,8 @@ def decode_lifetime(fields: dict[str, Any]) -> Lifetime:
     def limit(name: str) -> Limit:
         octets, packets = fields[f"{name}_byte_limit"], fields[f"{name}_packet_limit"]
         return Limit(
-            octets=None if octets == _INFINITE else octets,
-            packets=None if packets == _INFINITE else packets,
+            octets=None if octets == wire.XFRM_INF else octets,
+            packets=None if packets == wire.XFRM_INF else packets,
             seconds=fields[f"{name}_add_expires_seconds"] or None,
             idle_seconds=fields[f"{name}_use_expires_seconds"] or None,
         )
@@ -212,18 +315,45 @@ def decode_lifetime(fields: dict[str, Any]) -> Lifetime:
     return Lifetime(soft=limit("soft"), hard=limit("hard"))
 
 
-def decode_usage(fields: dict[str, Any]) -> Usage:
+def usage_fields(usage: Usage) -> dict[str, Any]:
+    """Return the `xfrm_lifetime_cur` of counters."""
+    return {
+        "bytes": usage.octets,
+        "packets": usage.packets,
+        "add_time": usage.added,
+        "use_time": usage.first_used,
+    }
+
+
+def decode_policy_lifetime(fields: dict[str, Any]) -> Lifetime:
+    """Return the limits of a policy, of which the kernel counts neither octets nor packets, so that 0 is none."""
+    lifetime = decode_lifetime(fields)
+    soft, hard = (
+        replace(limit, octets=limit.octets or None, packets=limit.packets or None)
+        for limit in (lifetime.soft, lifetime.hard)
+    )
+    return Lifetime(soft, hard)
+
+
+def decode_usage(fields: dict[str, Any], last_used: int | None = None) -> Usage:
     """Return what an `xfrm_lifetime_cur` counts."""
-    return Usage(fields["bytes"], fields["packets"], fields["add_time"], fields["use_time"])
+    return Usage(fields["bytes"], fields["packets"], fields["add_time"], fields["use_time"], last_used)
 
 
 def decode_other(message: wire.xfrm_message) -> tuple[Attribute, ...]:
     """Return the attributes that the model does not name."""
     other = []
     for slot in message["attrs"]:
-        if slot.name in _MODELLED and not (slot.name == "XFRMA_ENCAP" and decode_encap(message) is None):
-            continue
         attribute = slot.cell[1]
+        if slot.name in _MODELLED and not _has_no_name(slot.name, slot[1]):
+            continue
         length, number = struct.unpack_from("=HH", attribute.data, attribute.offset)
         other.append(Attribute(number, bytes(attribute.data[attribute.offset + 4 : attribute.offset + length])))
     return tuple(other)
+
+
+def _has_no_name(name: str, value: Any) -> bool:
+    """Return whether a modelled attribute has a value that the model has no name for."""
+    if name == "XFRMA_ENCAP":
+        return value["encap_type"] not in _ENCAPS
+    return name == "XFRMA_SA_DIR" and value not in _DIRECTIONS

@@ -1,122 +1,123 @@
-"""What can be asked over XFRM, as requests: each names its message, and how its answer is read."""
+"""What can be asked over XFRM of SAs and policies, as requests: each names its message, and how its answer is read."""
 
 import errno
+import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from functools import partial
-from ipaddress import IPv4Address
 from typing import Any, NoReturn
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
+from pyroute2.netlink import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    NLM_F_REQUEST,
+    nlmsg,
+)
 
 from pfkeyx.checks import (
     ADDITION_HINTS,
-    check_bits,
+    check_end,
     check_filter,
+    check_moves,
     check_pair,
     check_policy,
     check_policy_id,
     check_policy_index,
+    check_progress,
     check_sa,
     check_sa_id,
-    check_spi_range,
+    check_spi_request,
     spi_hints,
     spi_maximum,
 )
-from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError, UnsupportedError
+from pfkeyx.errors import InvalidRequestError, UnsupportedError
 from pfkeyx.events import Acquire
-from pfkeyx.features import Feature, Support
+from pfkeyx.features import Feature
 from pfkeyx.model import (
     SA,
-    IPAddress,
-    Mode,
+    AddressPair,
+    Encap,
     Policy,
     PolicyId,
+    PolicyType,
+    Progress,
     Protocol,
-    Replay,
     SAFilter,
     SAId,
-    Selector,
+    SPIRequest,
     Template,
-    UdpEncap,
     any_selector,
 )
-from pfkeyx.operation import Operation, Request, ask
+from pfkeyx.operation import Request
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm.answers import Answer, Wire, every, is_dump, nothing, only
+from pfkeyx.xfrm.probes import ONLY_PFKEY, Probing, needs_of
+from pfkeyx.xfrm.progress import ProgressRequests
+from pfkeyx.xfrm.tables import TableRequests
 
-
-class Answer(Enum):
-    """How an answer ends."""
-
-    ACK = "an acknowledgement"
-    ONE = "one message"
-    DUMP = "messages up to the end mark"
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """A whole netlink message, sequence number still 0, and how its answer ends."""
-
-    message: bytearray
-    answer: Answer
-
-    def __repr__(self) -> str:
-        return f"Wire({len(self.message)} bytes, {self.answer.name})"
-
-
-_IS_PFKEYS = "a message of PF_KEY, which XFRM does not have"
-_ONLY_PFKEY = {
-    Feature.PFKEY: "this engine speaks XFRM: open the pfkey engine",
-    Feature.REGISTER: "XFRM lists no algorithms: open the pfkey engine",
-    Feature.ACQUIRE_ANSWER: "XFRM takes no answer to an acquire: open the pfkey engine",
-    Feature.SADB_EXPIRE: _IS_PFKEYS,
-    Feature.SADB_X_PCHANGE: _IS_PFKEYS,
-    Feature.SADB_X_SPDACQUIRE: _IS_PFKEYS,
-    Feature.SADB_X_SPDEXPIRE: _IS_PFKEYS,
-    Feature.SADB_X_NAT_T_NEW_MAPPING: _IS_PFKEYS,
-}
 _ACKED = NLM_F_REQUEST | NLM_F_ACK
 _CREATED = _ACKED | NLM_F_CREATE | NLM_F_EXCL
 _REPLACED = _ACKED | NLM_F_REPLACE
 
+#: What it means when the kernel does not do what was asked, where it says no more than an errno.
+_UPDATE_HINTS = {
+    errno.EINVAL: "of an SA that is in use, only limits, ports, output mark and interface id can be changed; "
+    "for the rest delete it, and add it anew",
+}
+_POLICY_HINTS = {errno.EEXIST: "update_policy replaces it"}
+_MOVE_HINTS = {errno.ENODATA: "no template of the policy is like an old one, or an SA could not be made anew"}
 
-class XfrmDialect:
-    """NETLINK_XFRM: everything that the model can say."""
+#: Messages that are answered by one message; any other by an acknowledgement.
+_ANSWERED = {
+    wire.XFRM_MSG_GETSA,
+    wire.XFRM_MSG_GETPOLICY,
+    wire.XFRM_MSG_ALLOCSPI,
+    wire.XFRM_MSG_GETAE,
+    wire.XFRM_MSG_GETSADINFO,
+    wire.XFRM_MSG_GETSPDINFO,
+    wire.XFRM_MSG_GETDEFAULT,
+}
+
+
+class XfrmDialect(ProgressRequests, TableRequests, Probing):
+    """NETLINK_XFRM: everything that the model can say. It remembers what it has found out about its kernel."""
 
     name = "xfrm"
 
-    def get_spi(
-        self,
-        source: IPAddress,
-        destination: IPAddress,
-        protocol: Protocol,
-        mode: Mode,
-        reqid: int,
-        minimum: int,
-        maximum: int | None,
-        sequence: int,
-    ) -> Request[int]:
-        """Return the request for an SPI between `minimum` and `maximum` (XFRM_MSG_ALLOCSPI)."""
-        check_pair("get SPI", source, destination)
-        check_bits("get SPI", f"{source} -> {destination}", 32, reqid=reqid, sequence=sequence)
-        maximum = spi_maximum(protocol, maximum)
-        check_spi_range("get SPI", protocol, minimum, maximum)
+    def __init__(self) -> None:
+        ProgressRequests.__init__(self)
+        Probing.__init__(self)
+
+    def get_spi(self, wanted: SPIRequest) -> Request[int]:
+        """Return the request for an SPI (XFRM_MSG_ALLOCSPI)."""
+        check_spi_request("get SPI", wanted)
+        maximum = spi_maximum(wanted.protocol, wanted.maximum)
         info = {
-            "sel": parts.selector_fields(any_selector(source.version)),
-            "id": {"daddr": destination.packed, "proto": protocol},
-            "saddr": source.packed,
-            "seq": sequence,
-            "reqid": reqid,
-            "family": parts.family_of(destination),
-            "mode": mode,
+            "sel": parts.selector_fields(any_selector(wanted.source.version)),
+            "id": {"daddr": wanted.destination.packed, "proto": wanted.protocol},
+            "saddr": wanted.source.packed,
+            "seq": wanted.sequence,
+            "reqid": wanted.reqid,
+            "family": parts.family_of(wanted.destination),
+            "mode": wanted.mode,
         }
-        fields = {"info": info, "min": minimum, "max": maximum}
-        message = parts.encode(wire.userspi_msg, wire.XFRM_MSG_ALLOCSPI, NLM_F_REQUEST, fields)
-        subject = f"{protocol} {source} -> {destination}"
-        hints = spi_hints(minimum, maximum)
-        return Request("get SPI", subject, Wire(message, Answer.ONE), lambda m: _only(m, codec.decode_sa).id.spi, hints)
+        attributes = [
+            *parts.mark_attributes(wanted.mark, wanted.if_id),
+            *parts.direction_attributes(wanted.direction),
+            *parts.cpu_attributes(wanted.cpu),
+        ]
+        fields = {"info": info, "min": wanted.minimum, "max": maximum}
+        return Request(
+            "get SPI",
+            wanted,
+            Wire(parts.encode(wire.userspi_msg, wire.XFRM_MSG_ALLOCSPI, NLM_F_REQUEST, fields, attributes), Answer.ONE),
+            lambda messages: only(messages, codec.decode_sa).id.spi,
+            spi_hints(wanted.minimum, maximum),
+            needs_of(attributes, wanted.mode),
+        )
 
     def add_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA (XFRM_MSG_NEWSA)."""
@@ -124,19 +125,46 @@ class XfrmDialect:
 
     def update_sa(self, sa: SA) -> Request[None]:
         """Return the request that completes a larval SA, or changes a mature one's limits (XFRM_MSG_UPDSA)."""
-        return self._write_sa("update SA", wire.XFRM_MSG_UPDSA, _REPLACED, sa)
+        return self._write_sa("update SA", wire.XFRM_MSG_UPDSA, _REPLACED, sa, _UPDATE_HINTS)
+
+    def restore_sa(self, sa: SA) -> Request[None]:
+        """Return the request that adds an SA which goes on where it was when it was read (XFRM_MSG_NEWSA).
+
+        Raises `InvalidRequestError` without the `replay` and the `usage` that say where that is.
+        """
+        if sa.replay is None or sa.usage is None:
+            raise InvalidRequestError(f"restore SA {sa}: it has no replay or no usage; take an SA that XFRM has read")
+        check_sa("restore SA", sa)
+        check_progress("restore SA", sa, Progress(sa.replay, sa.usage))
+        attributes = [*codec.sa_attributes(sa, sa.replay), ("XFRMA_LTIME_VAL", parts.usage_fields(sa.usage))]
+        return self._sa_request("restore SA", wire.XFRM_MSG_NEWSA, _CREATED, sa, attributes, ADDITION_HINTS)
+
+    def expire_sa(self, sa_id: SAId, hard: bool) -> Request[None]:
+        """Return the request that has an SA reach its soft or hard limit now (XFRM_MSG_EXPIRE).
+
+        At the hard one it is deleted. The kernel does not remember a soft one, and tells of the SA's own again.
+        """
+        _check_can_be_found("expire SA", sa_id)
+        state = {
+            "id": {"daddr": sa_id.destination.packed, "spi": sa_id.spi, "proto": sa_id.protocol},
+            "family": parts.family_of(sa_id.destination),
+        }
+        fields = {"state": state, "hard": int(hard)}
+        attributes = parts.mark_attributes(sa_id.mark)
+        message = parts.encode(wire.expire_msg, wire.XFRM_MSG_EXPIRE, _ACKED, fields, attributes)
+        return Request("expire SA", sa_id, Wire(message, Answer.ACK), nothing)
 
     def get_sa(self, sa_id: SAId) -> Request[SA]:
         """Return the request that reads one SA (XFRM_MSG_GETSA)."""
-        check_sa_id("get SA", sa_id)
+        _check_can_be_found("get SA", sa_id)
         message = self._sa_id_message(wire.XFRM_MSG_GETSA, NLM_F_REQUEST, sa_id)
-        return Request("get SA", sa_id, Wire(message, Answer.ONE), partial(_only, decode=codec.decode_sa))
+        return Request("get SA", sa_id, Wire(message, Answer.ONE), partial(only, decode=codec.decode_sa))
 
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes one SA (XFRM_MSG_DELSA)."""
-        check_sa_id("delete SA", sa_id)
+        _check_can_be_found("delete SA", sa_id)
         message = self._sa_id_message(wire.XFRM_MSG_DELSA, _ACKED, sa_id)
-        return Request("delete SA", sa_id, Wire(message, Answer.ACK), _nothing)
+        return Request("delete SA", sa_id, Wire(message, Answer.ACK), nothing)
 
     def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
         """Return the request that reads all IPsec SAs that match (XFRM_MSG_GETSA with NLM_F_DUMP).
@@ -146,17 +174,17 @@ class XfrmDialect:
         check_filter("dump SAs", matching)
         attributes = codec.filter_attributes(matching)
         message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {}, attributes)
-        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(_all, decode=codec.decode_sa))
+        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(every, decode=codec.decode_sa))
 
     def flush_sas(self, protocol: Protocol | None) -> Request[None]:
         """Return the request that deletes every IPsec SA, or those of one protocol (XFRM_MSG_FLUSHSA)."""
         fields = {"proto": codec.protocol_number(protocol)}
         message = parts.encode(wire.usersa_flush_msg, wire.XFRM_MSG_FLUSHSA, _ACKED, fields)
-        return Request("flush SAs", "" if protocol is None else protocol, Wire(message, Answer.ACK), _nothing)
+        return Request("flush SAs", "" if protocol is None else protocol, Wire(message, Answer.ACK), nothing)
 
     def add_policy(self, policy: Policy) -> Request[None]:
         """Return the request that adds a policy (XFRM_MSG_NEWPOLICY)."""
-        return self._write_policy("add policy", wire.XFRM_MSG_NEWPOLICY, _CREATED, policy)
+        return self._write_policy("add policy", wire.XFRM_MSG_NEWPOLICY, _CREATED, policy, _POLICY_HINTS)
 
     def update_policy(self, policy: Policy) -> Request[None]:
         """Return the request that replaces a policy at once, keeping its index, or adds it (XFRM_MSG_UPDPOLICY)."""
@@ -165,26 +193,42 @@ class XfrmDialect:
     def get_policy(self, policy_id: PolicyId | int) -> Request[Policy]:
         """Return the request that reads one policy (XFRM_MSG_GETPOLICY).
 
-        By its index alone the kernel finds only a policy without mark and interface id.
+        By its index alone the kernel finds only a policy of the main type, without mark and interface id.
         """
-        message = self._policy_id_message("get policy", wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, policy_id)
-        decode = partial(_only, decode=codec.decode_policy)
-        return Request("get policy", policy_id, Wire(message, Answer.ONE), decode)
+        fields, attributes = self._policy_key("get policy", policy_id)
+        message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, fields, attributes)
+        decode = partial(only, decode=codec.decode_policy)
+        return Request("get policy", policy_id, Wire(message, Answer.ONE), decode, needs=needs_of(attributes))
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes one policy, found as by `get_policy` (XFRM_MSG_DELPOLICY)."""
-        message = self._policy_id_message("delete policy", wire.XFRM_MSG_DELPOLICY, _ACKED, policy_id)
-        return Request("delete policy", policy_id, Wire(message, Answer.ACK), _nothing)
+        fields, attributes = self._policy_key("delete policy", policy_id)
+        message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, _ACKED, fields, attributes)
+        needs = needs_of(attributes)
+        return Request("delete policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
+
+    def expire_policy(self, policy_id: PolicyId | int, hard: bool) -> Request[None]:
+        """Return the request that has a policy reach its soft or hard limit now (XFRM_MSG_POLEXPIRE).
+
+        It is found as by `get_policy`; at the hard limit it is deleted.
+        """
+        key, attributes = self._policy_key("expire policy", policy_id)
+        fields = {"pol": key, "hard": int(hard)}
+        message = parts.encode(wire.polexpire_msg, wire.XFRM_MSG_POLEXPIRE, _ACKED, fields, attributes)
+        needs = needs_of(attributes)
+        return Request("expire policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
 
     def dump_policies(self) -> Request[list[Policy]]:
         """Return the request that reads all policies (XFRM_MSG_GETPOLICY with NLM_F_DUMP)."""
         message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
-        return Request("dump policies", "", Wire(message, Answer.DUMP), partial(_all, decode=codec.decode_policy))
+        return Request("dump policies", "", Wire(message, Answer.DUMP), partial(every, decode=codec.decode_policy))
 
-    def flush_policies(self) -> Request[None]:
-        """Return the request that deletes every policy of the main type (XFRM_MSG_FLUSHPOLICY)."""
-        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, _ACKED, {})
-        return Request("flush policies", "", Wire(message, Answer.ACK), _nothing)
+    def flush_policies(self, policy_type: PolicyType) -> Request[None]:
+        """Return the request that deletes every policy of a type (XFRM_MSG_FLUSHPOLICY)."""
+        attributes = codec.policy_type_attributes(policy_type)
+        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, _ACKED, {}, attributes)
+        subject = policy_type or ""
+        return Request("flush policies", subject, Wire(message, Answer.ACK), nothing)
 
     def register(self) -> NoReturn:
         """Raise `UnsupportedError`: XFRM lists no algorithms."""
@@ -195,170 +239,171 @@ class XfrmDialect:
         del acquire, code
         _refuse(Feature.ACQUIRE_ANSWER)
 
-    def message(self, message: Any) -> NoReturn:
-        """Raise `UnsupportedError`: a message of PF_KEY is nothing to XFRM."""
-        del message
-        _refuse(Feature.PFKEY)
+    def message(self, message: Any) -> Request[tuple[Any, ...]]:
+        """Return the request that sends a message of `pfkeyx.xfrm.messages` as it is, and tells what was answered.
+
+        Its type and flags are its header's, to which NLM_F_REQUEST is added, and NLM_F_ACK where only an
+        acknowledgement comes. With NLM_F_DUMP a GETSA or GETPOLICY is a dump. Raises `InvalidRequestError` for what is
+        declared as another message, is none that the kernel takes, or cannot be encoded.
+        """
+        if not isinstance(message, nlmsg):
+            _refuse(Feature.PFKEY)
+        number, flags = message["header"].get("type", 0), message["header"].get("flags", 0)
+        dumps = is_dump(number, flags)
+        declared = wire.SENT.get(number)
+        if declared is None or not (isinstance(message, declared) or (dumps and isinstance(message, wire.empty_msg))):
+            raise InvalidRequestError(f"send XFRM message {number}: it cannot be a {type(message).__name__}")
+        answer = Answer.DUMP if dumps else Answer.ONE if number in _ANSWERED else Answer.ACK
+        flags |= _ACKED if answer is Answer.ACK else NLM_F_REQUEST
+        return Request("send XFRM message", number, Wire(_encoded(message, number, flags), answer), tuple)
 
     def migrate_policy(
         self,
         policy_id: PolicyId,
         moves: Sequence[tuple[Template, Template]],
-        encap: UdpEncap | None,
+        encap: Encap | None = None,
+        kmaddress: AddressPair | None = None,
     ) -> Request[None]:
         """Return the request that moves a policy's templates, and the newest SA of each (XFRM_MSG_MIGRATE).
 
         `moves` are pairs of old and new templates. `encap` is what the moved SAs are encapsulated in, which
-        kernels since 7.2 drop unless it is said again.
+        kernels since 7.2 drop unless it is said again. `kmaddress` is told to those who listen.
         """
-        attributes = codec.policy_id_attributes(policy_id)
-        attributes.append(("XFRMA_MIGRATE", [_migrate_fields(old, new) for old, new in moves]))
+        check_moves("migrate policy", policy_id, moves)
+        if policy_id.mark is not None:
+            # No kernel reads it: some would move a policy with another mark, others find none.
+            raise UnsupportedError("mark", f"migrate policy {policy_id}: XFRM_MSG_MIGRATE finds no policy by its mark")
+        attributes = [
+            *parts.mark_attributes(None, policy_id.if_id),
+            *codec.policy_type_attributes(policy_id.type),
+            ("XFRMA_MIGRATE", [_migrate_fields(old, new) for old, new in moves]),
+        ]
         if encap is not None:
             attributes.append(("XFRMA_ENCAP", parts.encap_fields(encap)))
-        message = parts.encode(
-            wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, codec.policy_id_fields(policy_id), attributes
-        )
-        return Request("migrate policy", policy_id, Wire(message, Answer.ACK), _nothing)
+        if kmaddress is not None:
+            attributes.append(("XFRMA_KMADDRESS", _kmaddress_fields(kmaddress)))
+        fields = codec.policy_id_fields(policy_id)
+        message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, fields, attributes)
+        needs = (Feature.MIGRATE, *needs_of(attributes))
+        return Request("migrate policy", policy_id, Wire(message, Answer.ACK), nothing, _MOVE_HINTS, needs)
 
-    def migrate_sa(self, sa: SA, source: IPAddress, destination: IPAddress, encap: UdpEncap | None) -> Request[None]:
-        """Return the request that moves one SA, found by its SPI, to new addresses (XFRM_MSG_MIGRATE_STATE).
+    def migrate_sa(self, sa: SA, moved: SA) -> Request[None]:
+        """Return the request that moves one SA, found by its SPI, to where `moved` is (XFRM_MSG_MIGRATE_STATE).
 
-        Mark, reqid and selector are sent as they are, since the kernel takes them as sent; `encap` None removes
-        an encapsulation.
+        Mark, reqid and selector are sent as they are, since the kernel takes them as sent. All else is inherited, what
+        the model does not name too, but for an encapsulation that `moved` has otherwise than `sa`.
         """
-        check_pair("migrate SA", source, destination)
+        check_sa_id("migrate SA", sa.id)
+        check_pair("migrate SA", moved.source, moved.destination)
+        for address in (moved.source, moved.destination):
+            check_end("migrate SA", address)
         mark = sa.id.mark
         fields = {
             "id": codec.sa_id_fields(sa.id),
-            "new_daddr": destination.packed,
-            "new_saddr": source.packed,
+            "new_daddr": moved.destination.packed,
+            "new_saddr": moved.source.packed,
             "old_mark": {"v": mark.value, "m": mark.mask} if mark else None,
             "new_sel": codec.sa_selector_fields(sa),
             "new_reqid": sa.reqid,
-            "new_family": parts.family_of(destination),
+            "new_family": parts.family_of(moved.destination),
         }
-        attributes: list[tuple[str, Any]] = []
-        # What is left out is inherited, with all that the model does not name.
-        if encap != sa.encap:
-            attributes.append(("XFRMA_ENCAP", parts.encap_fields(encap) if encap is not None else {}))
+        attributes = codec.encap_attributes(moved) if moved.encap != sa.encap else []
         message = parts.encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
-        return Request("migrate SA", sa, Wire(message, Answer.ACK), _nothing)
-
-    def set_replay(self, sa: SA, replay: Replay) -> Request[None]:
-        """Return the request that sets the sequence numbers and the replay window of an SA (XFRM_MSG_NEWAE)."""
-        fields = {"sa_id": codec.sa_id_fields(sa.id), "saddr": sa.source.packed, "reqid": sa.reqid}
-        attributes = [codec.replay_attribute(sa, replay), *parts.mark_attributes(sa.id.mark)]
-        message = parts.encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, _REPLACED, fields, attributes)
-        return Request("set sequence number", sa, Wire(message, Answer.ACK), _nothing)
-
-    def supports(self, feature: Feature) -> Operation[Support]:
-        """Probe the kernel for a feature without changing anything."""
-        match feature:
-            case Feature.MIGRATE:
-                return (yield from _probe(self._migrate_nothing(), "XFRM_MSG_MIGRATE", errno.EINVAL))
-            case Feature.MIGRATE_STATE:
-                return (yield from _probe(self._migrate_nobody(), "XFRM_MSG_MIGRATE_STATE", errno.ESRCH))
-            case _ if feature in _ONLY_PFKEY:
-                return Support(False, _ONLY_PFKEY[feature])
-            case _:
-                return Support(True, "XFRM expresses it")
+        needs = (Feature.MIGRATE_STATE,)
+        return Request("migrate SA", sa, Wire(message, Answer.ACK), nothing, needs=needs)
 
     def _write_sa(
-        self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str] | None = None
+        self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str]
     ) -> Request[None]:
         check_sa(operation, sa)
-        message = parts.encode(
-            wire.usersa_msg, message_type, flags, codec.sa_fields(sa), codec.sa_attributes(sa), sa.other
-        )
-        return Request(operation, sa, Wire(message, Answer.ACK), _nothing, hints or {})
+        return self._sa_request(operation, message_type, flags, sa, codec.sa_attributes(sa), hints)
 
-    def _write_policy(self, operation: str, message_type: int, flags: int, policy: Policy) -> Request[None]:
+    def _sa_request(
+        self,
+        operation: str,
+        message_type: int,
+        flags: int,
+        sa: SA,
+        attributes: list[tuple[str, Any]],
+        hints: Mapping[int, str],
+    ) -> Request[None]:
+        message = parts.encode(wire.usersa_msg, message_type, flags, codec.sa_fields(sa), attributes, sa.other)
+        return Request(operation, sa, Wire(message, Answer.ACK), nothing, hints, needs_of(attributes, sa.mode))
+
+    def _write_policy(
+        self, operation: str, message_type: int, flags: int, policy: Policy, hints: Mapping[int, str] | None = None
+    ) -> Request[None]:
         check_policy(operation, policy)
-        message = parts.encode(
-            wire.userpolicy_msg,
-            message_type,
-            flags,
-            codec.policy_fields(policy),
-            codec.policy_attributes(policy),
-            policy.other,
-        )
-        return Request(operation, policy, Wire(message, Answer.ACK), _nothing)
+        fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
+        message = parts.encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
+        return Request(operation, policy, Wire(message, Answer.ACK), nothing, hints or {}, needs_of(attributes))
 
     def _sa_id_message(self, message_type: int, flags: int, sa_id: SAId) -> bytearray:
-        return parts.encode(
-            wire.usersa_id_msg,
-            message_type,
-            flags,
-            codec.sa_id_fields(sa_id),
-            parts.mark_attributes(sa_id.mark),
-        )
+        fields, attributes = codec.sa_id_fields(sa_id), parts.mark_attributes(sa_id.mark)
+        return parts.encode(wire.usersa_id_msg, message_type, flags, fields, attributes)
 
-    def _policy_id_message(self, operation: str, message_type: int, flags: int, policy_id: PolicyId | int) -> bytearray:
+    def _policy_key(self, operation: str, policy_id: PolicyId | int) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+        """Return the fields and attributes that a policy is looked up by."""
         if isinstance(policy_id, int):
-            fields = {"index": policy_id, "dir": check_policy_index(operation, policy_id)}
-            return parts.encode(wire.userpolicy_id_msg, message_type, flags, fields)
+            return {"index": policy_id, "dir": check_policy_index(operation, policy_id)}, []
         check_policy_id(operation, policy_id)
-        attributes = codec.policy_id_attributes(policy_id)
-        return parts.encode(wire.userpolicy_id_msg, message_type, flags, codec.policy_id_fields(policy_id), attributes)
+        return codec.policy_id_fields(policy_id), codec.policy_id_attributes(policy_id)
 
-    def _migrate_nothing(self) -> Request[None]:
-        # Without XFRMA_MIGRATE there is nothing to do, and a kernel that could do it says EINVAL.
-        selector = Selector(any_selector(4).source, any_selector(4).destination)
-        message = parts.encode(
-            wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, {"sel": parts.selector_fields(selector)}
+
+def _check_can_be_found(operation: str, sa_id: SAId) -> None:
+    check_sa_id(operation, sa_id)
+    if sa_id.spi == 0:
+        raise UnsupportedError(
+            "protocol",
+            f"{operation} {sa_id}: an SA of Mobile IPv6 is found by both addresses (XFRMA_SRCADDR), which only "
+            "exchange can say; dump_sas and flush_sas take its protocol",
         )
-        return Request("probe migrate", "", Wire(message, Answer.ACK), _nothing)
-
-    def _migrate_nobody(self) -> Request[None]:
-        # No SA can have the broadcast address for its destination and a reserved SPI (RFC 4303 §2.1).
-        nobody = IPv4Address("255.255.255.255")
-        sa = SA(SAId(nobody, 1), nobody)
-        return self.migrate_sa(sa, nobody, nobody, None)
 
 
 def _migrate_fields(old: Template, new: Template) -> dict[str, Any]:
-    if old.source is None or old.destination is None or new.source is None or new.destination is None:
-        raise InvalidRequestError("migrate policy: only templates that have addresses can move")
+    old_ends, new_ends = _ends(old), _ends(new)
     return {
-        "old_daddr": old.destination.packed,
-        "old_saddr": old.source.packed,
-        "new_daddr": new.destination.packed,
-        "new_saddr": new.source.packed,
+        "old_daddr": old_ends.remote.packed,
+        "old_saddr": old_ends.local.packed,
+        "new_daddr": new_ends.remote.packed,
+        "new_saddr": new_ends.local.packed,
         "proto": old.protocol,
         "mode": old.mode,
         "reqid": old.reqid,
-        "old_family": parts.family_of(old.source),
-        "new_family": parts.family_of(new.source),
+        "old_family": parts.family_of(old_ends.local),
+        "new_family": parts.family_of(new_ends.local),
     }
 
 
-def _refuse(feature: Feature) -> NoReturn:
-    raise UnsupportedError(feature.value, _ONLY_PFKEY[feature])
+def _ends(template: Template) -> AddressPair:
+    assert template.source is not None  # as check_moves has seen
+    assert template.destination is not None
+    return AddressPair(template.source, template.destination)
 
 
-def _probe(request: Request[None], message: str, understood: int) -> Operation[Support]:
+def _kmaddress_fields(kmaddress: AddressPair) -> dict[str, Any]:
+    check_pair("migrate policy", kmaddress.local, kmaddress.remote)
+    return {
+        "local": kmaddress.local.packed,
+        "remote": kmaddress.remote.packed,
+        "family": parts.family_of(kmaddress.local),
+    }
+
+
+def _encoded(message: nlmsg, number: int, flags: int) -> bytearray:
+    """Return a message's bytes, made of a copy: pyroute2 encodes each only once."""
+    fields = {name: value for name, value in message.items() if name != "header"}
+    declared = {name for _, name, _ in message.nla_map}
     try:
-        yield from ask(request)
-    except KernelError as error:
-        if error.errno == understood:
-            return Support(True, f"the kernel understands {message}")
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-            return Support(False, f"the kernel has no {message}")
-        if error.errno == errno.ENOPROTOOPT:
-            return Support(False, "the kernel was built without CONFIG_XFRM_MIGRATE")
-        return Support(None, f"{message}: {error.strerror}")
-    return Support(None, f"{message}: the probe was accepted, which it should not be")
+        attributes = [(slot[0], slot[1]) for slot in message["attrs"]]
+        # pyroute2 would leave out what it does not know.
+        unknown = [name for name, _ in attributes if name not in declared]
+        if unknown:
+            raise InvalidRequestError(f"send XFRM message {number}: there is no attribute {unknown[0]}")
+        return parts.encode(type(message), number, flags, fields, attributes)
+    except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
+        raise InvalidRequestError(f"send XFRM message {number}: it cannot be encoded: {error}") from error
 
 
-def _nothing(_: Sequence[wire.xfrm_message]) -> None:
-    return None
-
-
-def _only(messages: Sequence[wire.xfrm_message], decode: Any) -> Any:
-    if len(messages) != 1:
-        raise MalformedReplyError(f"{len(messages)} messages where the kernel answers with one")
-    return parts.decoding(decode, messages[0])
-
-
-def _all(messages: Sequence[wire.xfrm_message], decode: Any) -> list[Any]:
-    return [parts.decoding(decode, message) for message in messages]
+def _refuse(feature: Feature) -> NoReturn:
+    raise UnsupportedError(feature.value, ONLY_PFKEY[feature])

@@ -9,33 +9,35 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from pyroute2.netlink import (
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_EXT_ACK,
     NETLINK_XFRM,
-    NLM_F_ACK_TLVS,
+    NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
     SOL_NETLINK,
 )
-from pyroute2.netlink.exceptions import NetlinkDecodeError
 
 from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, open_raw
 from pfkeyx.operation import Batch, Exchange, Request, Stream
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.requests import Answer
+from pfkeyx.xfrm import parts
+from pfkeyx.xfrm.answers import Answer
+from pfkeyx.xfrm.datagram import DATAGRAM, HEADER_SIZE, Header, parse, walk
+from pfkeyx.xfrm.refusal import explain
 
 _NETLINK_CAP_ACK = 10
-_HEADER = struct.Struct("=IHHII")
 #: So many acknowledgements stay far below any receive buffer.
 _PIPELINED = 64
-#: Bytes; the kernel sends no datagram that is larger.
-DATAGRAM = 1 << 20
+#: So often is a dump asked for that changes interrupt.
+_DUMP_TRIES = 3
 
 
 def open_socket(netns: str | None, groups: Sequence[int] = (), receive_buffer: int = RECEIVE_BUFFER) -> socket.socket:
@@ -86,6 +88,7 @@ class XfrmTransport:
         self._port = port
         self._netns = netns
         self._first = self._sequence = int.from_bytes(os.urandom(3), "big")
+        self._is_behind = False
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, -1 when closed."""
@@ -109,16 +112,12 @@ class XfrmTransport:
         replies: list[Any] = []
         taken = 0
         for requests in _datagrams(batch):
-            asked = [_Waiting(request) for request in requests]
-            waiting = self._send(asked)
-            while waiting:
-                try:
-                    taken += self._receive(waiting)
-                except BlockingIOError:
-                    try:
-                        yield taken
-                    except TimeoutError:
-                        _lose(waiting, errno.ETIMEDOUT)
+            asked = again = [_Waiting(request) for request in requests]
+            for _ in range(_DUMP_TRIES):
+                taken = yield from self._ask(again, taken)
+                again = [item for item in again if item.was_interrupted]
+                if not again:
+                    break
             replies += [item.reply() for item in asked]
         return replies
 
@@ -139,10 +138,26 @@ class XfrmTransport:
         if dump.error is not None:
             raise dump.error
 
+    def _ask(self, asked: Sequence["_Waiting"], taken: int) -> Generator[int, None, int]:
+        """Send requests in one datagram and wait for their answers; return `taken` and what these have come to."""
+        waiting = self._send(asked)
+        while waiting:
+            try:
+                taken += self._receive(waiting)
+            except BlockingIOError:
+                try:
+                    yield taken
+                except TimeoutError:
+                    _lose(waiting, errno.ETIMEDOUT)
+        return taken
+
     def _send(self, asked: Sequence["_Waiting"]) -> dict[int, "_Waiting"]:
         """Send requests in one datagram and return those whose answer is to come, by their numbers."""
+        if self._is_behind:
+            self._catch_up()
         waiting: dict[int, _Waiting] = {}
         for item in asked:
+            item.begin()
             self._sequence = (self._sequence + 1) & 0xFFFFFFFF
             waiting[self._sequence] = item
             struct.pack_into("=II", item.message, 8, self._sequence, self._port)
@@ -153,7 +168,17 @@ class XfrmTransport:
             for item in asked:
                 item.refuse(error.errno or errno.EIO)
             return {}
+        self._is_behind = True
         return waiting
+
+    def _catch_up(self) -> None:
+        """Read away the rest of an answer that was given up: before its end the kernel begins no other dump."""
+        while True:
+            try:
+                self._socket.recv(DATAGRAM)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    return
 
     def _receive(self, waiting: dict[int, "_Waiting"]) -> int:
         """Take in one datagram; return how many of its messages belong to the answers.
@@ -174,17 +199,8 @@ class XfrmTransport:
                 taken += 1
                 if item.take(header, message):
                     del waiting[header.sequence]
+        self._is_behind = bool(waiting)
         return taken
-
-
-class Header(NamedTuple):
-    """A netlink message header: `sender` is nlmsg_pid, in an answer the socket's, in an event its causer's."""
-
-    length: int
-    type: int
-    flags: int
-    sequence: int
-    sender: int
 
 
 class _Waiting:
@@ -192,8 +208,14 @@ class _Waiting:
 
     def __init__(self, request: Request[Any]) -> None:
         self._request = request
-        self._messages: list[wire.xfrm_message] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what came of an earlier try."""
+        self._messages: list[Any] = []
+        self._is_torn = False
         self.error: KernelError | None = None
+        self.was_interrupted = False
 
     @property
     def message(self) -> bytearray:
@@ -203,13 +225,18 @@ class _Waiting:
 
     def take(self, header: Header, message: bytes) -> bool:
         """Take one message of the answer; return whether the answer is complete."""
+        if self._request.wire.answer is Answer.DUMP and header.flags & NLM_F_DUMP_INTR:
+            self._is_torn = True
         if header.type == NLMSG_ERROR:
             self._acknowledge(parse(wire.error_msg, message), header.flags)
             return True
         if header.type == NLMSG_DONE:
-            (status,) = struct.unpack_from("=i", message, _HEADER.size) if header.length > _HEADER.size else (0,)
+            (status,) = struct.unpack_from("=i", message, HEADER_SIZE) if header.length >= HEADER_SIZE + 4 else (0,)
             if status < 0:
                 self.refuse(-status, "the dump broke off")
+            elif self._is_torn:
+                self.was_interrupted = True
+                self.refuse(errno.EINTR, "the dump was interrupted by changes; ask again")
             return True
         message_class = wire.RECEIVED.get(header.type)
         if message_class is None:
@@ -217,14 +244,16 @@ class _Waiting:
         self._messages.append(parse(message_class, message))
         return self._request.wire.answer is Answer.ONE
 
-    def refuse(self, code: int, detail: str = "") -> None:
-        """Let the answer be a refusal."""
-        detail = detail or self._request.hints.get(code, "")
-        self.error = KernelError.of(code, self._request.operation, self._request.subject, detail)
+    def refuse(self, code: int, detail: str = "", attribute: str | None = None) -> None:
+        """Let the answer be a refusal: what was said of it, and what we know of it."""
+        detail = "; ".join(filter(None, (detail, self._request.hints.get(code))))
+        self.error = KernelError.of(code, self._request.operation, self._request.subject, detail, attribute)
 
     def lose(self, code: int) -> None:
         """Let the answer be one that never came."""
-        detail = "the answer was lost; the kernel may have done it: look before asking again"
+        is_read = self._request.wire.answer is Answer.DUMP
+        advice = "ask again" if is_read else "the kernel may have done it: look before asking again"
+        detail = f"the answer was lost; {advice}"
         self.error = AnswerLostError(code, self._request.operation, self._request.subject, detail)
 
     def reply(self) -> Any:
@@ -240,8 +269,8 @@ class _Waiting:
     def _acknowledge(self, message: Any, flags: int) -> None:
         # A success may carry text too, so only the number decides.
         if message["error"]:
-            text = message.get_attr("NLMSGERR_ATTR_MSG") if flags & NLM_F_ACK_TLVS else None
-            self.refuse(-message["error"], text or "")
+            refusal = parts.decoding(partial(explain, flags=flags, request=self.message), message)
+            self.refuse(-message["error"], refusal.text, refusal.attribute)
 
 
 def _datagrams(batch: Batch) -> Iterator[Sequence[Request[Any]]]:
@@ -274,26 +303,3 @@ def _lose(waiting: dict[int, _Waiting], code: int) -> None:
     for item in waiting.values():
         item.lose(code)
     waiting.clear()
-
-
-def walk(data: bytes) -> Iterator[tuple[Header, bytes]]:
-    """Yield the messages of a datagram, each with its header; raises `MalformedReplyError`."""
-    offset = 0
-    while offset < len(data):
-        if len(data) - offset < _HEADER.size:
-            raise MalformedReplyError(f"XFRM: {len(data) - offset} bytes where a message should begin")
-        header = Header(*_HEADER.unpack_from(data, offset))
-        if not _HEADER.size <= header.length <= len(data) - offset:
-            raise MalformedReplyError(f"XFRM: a message claims {header.length} bytes of {len(data) - offset}")
-        yield header, data[offset : offset + header.length]
-        offset += (header.length + 3) & ~3
-
-
-def parse(message_class: type[Any], data: bytes) -> Any:
-    """Return a whole message as one of `message_class`; raises `MalformedReplyError`."""
-    message = message_class(data)
-    try:
-        message.decode()
-    except (NetlinkDecodeError, ValueError, struct.error) as error:
-        raise MalformedReplyError(f"XFRM: {message_class.__name__}: {error}") from error
-    return message

@@ -2,11 +2,10 @@
 
 import errno
 import socket
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -14,36 +13,71 @@ from hypothesis import strategies as st
 
 from pfkeyx import (
     Acquire,
+    Action,
     AddressPair,
     Change,
+    DefaultPolicy,
+    DefaultPolicyChange,
     Event,
     EventsLostError,
     Expire,
     MalformedReplyError,
+    Mark,
     Migrated,
     Mode,
     NatMapping,
     PolicyChange,
+    PolicyExpire,
     PolicyFlush,
     PolicyId,
+    PolicyType,
+    Progress,
+    ProgressCause,
     Protocol,
+    Replay,
+    Report,
     SAChange,
     SAFlush,
     SAId,
-    SecurityContext,
+    SAMigrated,
+    SAProgress,
+    TcpEncap,
     Template,
+    UdpEncap,
+    Usage,
 )
-from pfkeyx.operation import EventSource
+from pfkeyx.dialect import EventSource
 from pfkeyx.xfrm import XfrmEvents, codec, layout, parts
 from pfkeyx.xfrm import messages as wire
-from tests.unit.samples import LOCAL, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE
+from tests.unit.samples import LOCAL, NEW_LOCAL, REMOTE
+from tests.unit.xfrm_announcements import (
+    LABEL,
+    POLICY,
+    REPLAY_STATE,
+    REPLAY_STATE_ESN,
+    SA,
+    SENDER,
+    SEQUENCE,
+    TEMPLATE,
+    USAGE,
+    acquire,
+    expire,
+    message,
+    migrated,
+    nat_mapping,
+    policy_deletion,
+    policy_expire,
+    policy_flush,
+    policy_message,
+    report,
+    sa_deletion,
+    sa_flush,
+    sa_message,
+    sa_migrated,
+    sa_progress,
+)
 
 Listen = Callable[..., EventSource]
-SENDER, SEQUENCE = 4711, 42
-SA = OUTBOUND.as_written()
-POLICY = POLICIES[0]
-(TEMPLATE,) = POLICY.templates
-LABEL = SecurityContext(b"system_u:object_r:ipsec_spd_t:s0\0")
 KINDS: tuple[type[Event], ...] = get_args(Event)
 
 
@@ -77,105 +111,12 @@ def listen(monkeypatch: pytest.MonkeyPatch, kernel: tuple[socket.socket, socket.
     return open_listener
 
 
-def message(
-    message_class: type[wire.xfrm_message],
-    number: int,
-    fields: dict[str, Any],
-    attributes: list[tuple[str, Any]] | None = None,
-    sender: int = 0,
-    sequence: int = 0,
-) -> bytes:
-    data = parts.encode(message_class, number, 0, fields, attributes)
-    data[8:16] = sequence.to_bytes(4, "little") + sender.to_bytes(4, "little")
-    return bytes(data)
-
-
-def sa_message(number: int, sender: int = 0, sequence: int = 0) -> bytes:
-    return message(wire.usersa_msg, number, codec.sa_fields(SA), codec.sa_attributes(SA), sender, sequence)
-
-
-def sa_deletion() -> bytes:
-    attributes = [("XFRMA_SA", codec.sa_fields(SA)), *codec.sa_attributes(SA)]
-    return message(wire.usersa_id_msg, wire.XFRM_MSG_DELSA, codec.sa_id_fields(SA.id), attributes)
-
-
-def policy_message(number: int) -> bytes:
-    return message(wire.userpolicy_msg, number, codec.policy_fields(POLICY), codec.policy_attributes(POLICY))
-
-
-def policy_deletion() -> bytes:
-    attributes = [("XFRMA_POLICY", codec.policy_fields(POLICY)), *codec.policy_attributes(POLICY)]
-    return message(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, {"index": 9}, attributes)
-
-
-def sa_flush(protocol: int) -> bytes:
-    # The kernel ends it after its single byte.
-    return struct.pack("=IHHIIB", 17, wire.XFRM_MSG_FLUSHSA, 0, 0, 0, protocol)
-
-
-def policy_flush() -> bytes:
-    return message(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, {}, [("XFRMA_POLICY_TYPE", {"type": 0})])
-
-
-def nat_mapping() -> bytes:
-    fields = {
-        "id": codec.sa_id_fields(SA.id),
-        "reqid": 7,
-        "old_saddr": LOCAL.packed,
-        "new_saddr": NEW_LOCAL.packed,
-        "old_sport": 4500,
-        "new_sport": 61234,
-    }
-    return message(wire.mapping_msg, wire.XFRM_MSG_MAPPING, fields)
-
-
-def move(new_source: str, new_destination: str, family: int) -> dict[str, Any]:
-    return {
-        "old_saddr": LOCAL.packed,
-        "old_daddr": REMOTE.packed,
-        "new_saddr": ip_address(new_source).packed,
-        "new_daddr": ip_address(new_destination).packed,
-        "proto": 50,
-        "mode": 1,
-        "reqid": 7,
-        "old_family": 2,
-        "new_family": family,
-    }
-
-
-def migrated() -> bytes:
-    kmaddress = {"local": NEW_LOCAL.packed, "remote": REMOTE.packed, "family": 2}
-    attributes = [
-        ("XFRMA_KMADDRESS", kmaddress),
-        ("XFRMA_POLICY_TYPE", {"type": 0}),
-        ("XFRMA_MIGRATE", [move("198.51.100.2", "203.0.113.1", 2)]),
-        ("XFRMA_MIGRATE", [move("2001:db8::2", "2001:db8::1", 10)]),
-    ]
-    return message(
-        wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, codec.policy_id_fields(POLICY.id), attributes, SENDER, SEQUENCE
-    )
-
-
-def acquire() -> bytes:
-    fields = {
-        "id": {"daddr": REMOTE.packed, "proto": 50},
-        "saddr": LOCAL.packed,
-        "sel": parts.selector_fields(POLICY.selector),
-        "policy": codec.policy_fields(POLICY) | {"index": 9},
-        "seq": 4711,
-    }
-    labelled = codec.policy_attributes(replace(POLICY, security_context=LABEL))
-    return message(wire.acquire_msg, wire.XFRM_MSG_ACQUIRE, fields, labelled)
-
-
-def expire(hard: int) -> bytes:
-    return message(wire.expire_msg, wire.XFRM_MSG_EXPIRE, {"state": codec.sa_fields(SA), "hard": hard})
-
-
 def as_written(event: object) -> object:
     if isinstance(event, SAChange):
         return replace(event, sa=event.sa.as_written())
-    if isinstance(event, PolicyChange):
+    if isinstance(event, PolicyChange | PolicyExpire):
+        return replace(event, policy=event.policy.as_written())
+    if isinstance(event, Acquire) and event.policy is not None:
         return replace(event, policy=event.policy.as_written())
     return event
 
@@ -191,11 +132,68 @@ OLD_AND_NEW = (
     ),
 )
 TOLD: list[tuple[bytes, Event]] = [
-    (acquire(), Acquire(LOCAL, REMOTE, Protocol.ESP, 9, 4711, POLICY.selector, 7, security_context=LABEL)),
+    (
+        acquire(),
+        Acquire(
+            LOCAL,
+            REMOTE,
+            Protocol.ESP,
+            9,
+            4711,
+            POLICY.selector,
+            7,
+            security_context=LABEL,
+            policy=replace(POLICY, security_context=LABEL),
+            cpu=3,
+        ),
+    ),
     (expire(0), Expire(SA.id, LOCAL, 7, hard=False)),
     (expire(1), Expire(SA.id, LOCAL, 7, hard=True)),
     (nat_mapping(), NatMapping(SA.id.spi, LOCAL, 4500, NEW_LOCAL, 61234, SAId(REMOTE, SA.id.spi), 7)),
-    (migrated(), Migrated(POLICY.id, OLD_AND_NEW, AddressPair(NEW_LOCAL, REMOTE))),
+    (migrated(), Migrated(POLICY.id, OLD_AND_NEW, AddressPair(NEW_LOCAL, REMOTE), UdpEncap(4500, 61234))),
+    (policy_expire(0), PolicyExpire(POLICY, hard=False)),
+    (policy_expire(1), PolicyExpire(POLICY, hard=True)),
+    (sa_migrated([]), SAMigrated(SA.id, NEW_LOCAL, REMOTE, 8, None)),
+    (
+        sa_migrated([("XFRMA_ENCAP", {"encap_type": 0})], parts.selector_fields(POLICY.selector)),
+        SAMigrated(SA.id, NEW_LOCAL, REMOTE, 8, POLICY.selector, removes_encap=True),
+    ),
+    (
+        sa_migrated(
+            [("XFRMA_ENCAP", parts.encap_fields(TcpEncap(1, 2))), ("XFRMA_MARK", {"v": 5, "m": 6})],
+            None,
+            {"v": 0, "m": 7},
+        ),
+        SAMigrated(replace(SA.id, mark=Mark(0, 7)), NEW_LOCAL, REMOTE, 8, None, encap=TcpEncap(1, 2), mark=Mark(5, 6)),
+    ),
+    (
+        sa_progress(16, [REPLAY_STATE, USAGE]),
+        SAProgress(
+            SA.id,
+            LOCAL,
+            7,
+            Progress(Replay(9, 8, (0xFF,)), Usage(4096, 9, 100, 101)),
+            ProgressCause.PACKETS,
+        ),
+    ),
+    (
+        # Flags that say what a question asks for are no causes.
+        sa_progress(32 | 1 | 2 | 4 | 8, [REPLAY_STATE_ESN, ("XFRMA_MARK", {"v": 5, "m": 6})]),
+        SAProgress(
+            replace(SA.id, mark=Mark(5, 6)),
+            LOCAL,
+            7,
+            Progress(Replay((1 << 32) + 9, (2 << 32) + 8, (1, 2))),
+            ProgressCause.TIMER,
+        ),
+    ),
+    (sa_progress(64, []), SAProgress(SA.id, LOCAL, 7, Progress(), ProgressCause.SET)),
+    (report([]), Report(60, POLICY.selector)),
+    (report([("XFRMA_COADDR", NEW_LOCAL.packed + bytes(12))]), Report(60, POLICY.selector, NEW_LOCAL)),
+    (
+        message(wire.userpolicy_default_msg, wire.XFRM_MSG_GETDEFAULT, {"in": 1, "fwd": 2, "out": 2}),
+        DefaultPolicyChange(DefaultPolicy(inbound=Action.BLOCK)),
+    ),
     (sa_message(wire.XFRM_MSG_NEWSA), SAChange(Change.ADDED, SA)),
     (sa_message(wire.XFRM_MSG_UPDSA), SAChange(Change.UPDATED, SA)),
     (sa_deletion(), SAChange(Change.DELETED, SA)),
@@ -205,7 +203,8 @@ TOLD: list[tuple[bytes, Event]] = [
     (policy_message(wire.XFRM_MSG_NEWPOLICY), PolicyChange(Change.ADDED, POLICY)),
     (policy_message(wire.XFRM_MSG_UPDPOLICY), PolicyChange(Change.UPDATED, POLICY)),
     (policy_deletion(), PolicyChange(Change.DELETED, POLICY)),
-    (policy_flush(), PolicyFlush()),
+    (policy_flush(0), PolicyFlush()),
+    (policy_flush(1), PolicyFlush(PolicyType.SUB)),
 ]
 
 
@@ -220,12 +219,14 @@ def test_an_announcement_becomes_its_event(
 @pytest.mark.parametrize(
     ("kinds", "joined"),
     [
-        ((), [1, 2, 3, 4, 7, 8]),
+        ((), [1, 2, 3, 4, 5, 6, 7, 8]),
         ((Acquire,), [1]),
         ((Expire, NatMapping), [2, 8]),
         ((SAFlush,), [3]),
         ((SAChange, SAFlush), [3]),
         ((PolicyFlush, Migrated), [4, 7]),
+        ((PolicyExpire, DefaultPolicyChange), [2, 4]),
+        ((SAProgress, Report, SAMigrated), [5, 6, 7]),
     ],
 )
 def test_only_the_groups_that_are_needed_are_joined(
@@ -238,9 +239,8 @@ def test_only_the_groups_that_are_needed_are_joined(
 def test_what_was_not_asked_for_and_what_is_no_event_is_passed_over(
     listen: Listen, kernel: tuple[socket.socket, socket.socket]
 ) -> None:
-    policy_expiry = message(wire.empty_msg, 27, {})
-    default_policy = message(wire.empty_msg, 40, {})
-    datagram = sa_message(wire.XFRM_MSG_NEWSA) + policy_expiry + default_policy + sa_flush(255) + bytes(3) + expire(1)
+    newer, default_policy = message(wire.empty_msg, 99, {}), message(wire.empty_msg, wire.XFRM_MSG_GETDEFAULT, {})
+    datagram = sa_message(wire.XFRM_MSG_NEWSA) + newer + default_policy + sa_flush(255) + bytes(3) + expire(1)
     kernel[1].send(datagram)
     assert listen(SAFlush, Expire).receive() == [SAFlush(None), Expire(SA.id, LOCAL, 7, hard=True)]
 
@@ -249,8 +249,10 @@ def test_what_was_not_asked_for_and_what_is_no_event_is_passed_over(
 def test_a_change_that_was_asked_for_here_is_no_event(
     listen: Listen, kernel: tuple[socket.socket, socket.socket], sender: int, sequence: int, is_told: int
 ) -> None:
-    kernel[1].send(sa_message(wire.XFRM_MSG_NEWSA, sender, sequence))
-    assert len(listen().receive()) == is_told
+    listener = listen()
+    for datagram in (sa_message(wire.XFRM_MSG_NEWSA, sender, sequence), sa_progress(64, [], 50, sender, sequence)):
+        kernel[1].send(datagram)
+        assert len(listener.receive()) == is_told
 
 
 def test_an_sa_that_is_not_of_ipsec_is_passed_over(listen: Listen, kernel: tuple[socket.socket, socket.socket]) -> None:
@@ -259,15 +261,33 @@ def test_an_sa_that_is_not_of_ipsec_is_passed_over(listen: Listen, kernel: tuple
     kernel[1].send(message(wire.usersa_msg, wire.XFRM_MSG_NEWSA, fields, attributes))
     listener = listen()
     assert listener.receive() == []
-    kernel[1].send(sa_flush(43))
-    assert listener.receive() == []
+    for datagram in (sa_flush(43), sa_progress(16, [], 43), sa_migrated([], protocol=43)):
+        kernel[1].send(datagram)
+        assert listener.receive() == []
+
+
+def test_the_template_that_wants_an_sa_is_the_one_of_its_protocol(
+    listen: Listen, kernel: tuple[socket.socket, socket.socket]
+) -> None:
+    compressed = Template(Protocol.IPCOMP, Mode.TUNNEL, ip_address("2001:db8::2"), ip_address("2001:db8::1"), reqid=99)
+    policy = replace(POLICY, templates=(compressed, TEMPLATE))
+    fields = {
+        "id": {"daddr": REMOTE.packed, "proto": 50},
+        "saddr": LOCAL.packed,
+        "sel": parts.selector_fields(POLICY.selector),
+        "policy": codec.policy_fields(policy),
+    }
+    kernel[1].send(message(wire.acquire_msg, wire.XFRM_MSG_ACQUIRE, fields, codec.policy_attributes(policy)))
+    (event,) = listen().receive()
+    assert isinstance(event, Acquire)
+    assert (event.source, event.destination, event.reqid, event.cpu) == (LOCAL, REMOTE, 7, None)
 
 
 def test_a_move_keeps_the_type_of_its_policy(listen: Listen, kernel: tuple[socket.socket, socket.socket]) -> None:
     attributes = [("XFRMA_POLICY_TYPE", {"type": 1}), ("XFRMA_MIGRATE", [])]
     fields = codec.policy_id_fields(POLICY.id)
     kernel[1].send(message(wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, fields, attributes))
-    assert listen().receive() == [Migrated(PolicyId(POLICY.selector, POLICY.direction, type=1), ())]
+    assert listen().receive() == [Migrated(PolicyId(POLICY.selector, POLICY.direction, type=PolicyType.SUB), ())]
 
 
 def test_nothing_is_told_while_nothing_waits(listen: Listen) -> None:
@@ -295,8 +315,15 @@ def test_a_loss_stands_among_the_events(listen: Listen, monkeypatch: pytest.Monk
         message(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, {}),
         message(wire.empty_msg, wire.XFRM_MSG_NEWSA, {}),
         message(wire.empty_msg, wire.XFRM_MSG_FLUSHSA, {}),
+        message(wire.userpolicy_default_msg, wire.XFRM_MSG_GETDEFAULT, {"in": 9}),
     ],
-    ids=["an SA's deletion without it", "a policy's deletion without it", "an empty SA", "an empty flush"],
+    ids=[
+        "an SA's deletion without it",
+        "a policy's deletion without it",
+        "an empty SA",
+        "an empty flush",
+        "a default that is neither",
+    ],
 )
 def test_an_event_that_makes_no_sense_is_malformed(
     listen: Listen, kernel: tuple[socket.socket, socket.socket], datagram: bytes

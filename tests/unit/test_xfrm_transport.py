@@ -3,47 +3,22 @@
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Iterator
-from threading import Thread
+from contextlib import suppress
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroute2.netlink import nlmsg
 
-from pfkeyx import SA, KernelError, MalformedReplyError, NotFoundError, NotPermittedError
-from pfkeyx.model import EVERY_SA
-from pfkeyx.operation import Batch, ask, run, run_stream
+from pfkeyx import KernelError, MalformedReplyError, NotFoundError
+from pfkeyx.model import EVERY_SA, Replay
+from pfkeyx.operation import Batch, Request, ask, run
 from pfkeyx.xfrm import XfrmDialect, XfrmTransport, codec, messages, parts
-from tests.unit.samples import INBOUND, OUTBOUND
+from tests.unit.samples import INBOUND, OUTBOUND, POLICIES
+from tests.unit.xfrm_bytes import PORT, ack, done, sa_entry, sequences
 
 DIALECT = XfrmDialect()
-ACK_TLVS = 0x200
-PORT = 4711
-
-
-@pytest.fixture
-def ends() -> Iterator[tuple[XfrmTransport, socket.socket]]:
-    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    transport = XfrmTransport.over(ours, PORT)
-    yield transport, kernels
-    transport.close()
-    kernels.close()
-
-
-def sequences(datagram: bytes) -> list[int]:
-    found, offset = [], 0
-    while offset < len(datagram):
-        length, _, _, sequence, _ = struct.unpack_from("=IHHII", datagram, offset)
-        found.append(sequence)
-        offset += (length + 3) & ~3
-    return found
-
-
-def ack(sequence: int, error: int = 0, text: str = "") -> bytes:
-    attribute = struct.pack("=HH", 5 + len(text), 1) + text.encode() + b"\0" if text else b""
-    attribute += bytes(-len(attribute) % 4)
-    body = struct.pack("=iIHHII", -error, 20, 16, 5, sequence, 0) + attribute
-    flags = 0x100 | (ACK_TLVS if text else 0)
-    return struct.pack("=IHHII", 16 + len(body), 2, flags, sequence, 0) + body
 
 
 def test_acknowledgements_are_matched_by_sequence_whatever_their_order(
@@ -82,18 +57,6 @@ def test_a_success_with_text_is_a_success(ends: tuple[XfrmTransport, socket.sock
     assert stop.value.value == [None]
 
 
-def test_no_permission_says_what_to_do(ends: tuple[XfrmTransport, socket.socket]) -> None:
-    transport, kernels = ends
-    generator = transport.exchange(Batch((DIALECT.flush_sas(None),)))
-    next(generator)
-    kernels.send(ack(sequences(kernels.recv(1 << 16))[0], 1))
-    with pytest.raises(StopIteration) as stop:
-        next(generator)
-    (refusal,) = stop.value.value
-    assert isinstance(refusal, NotPermittedError)
-    assert "needs CAP_NET_ADMIN" in str(refusal)
-
-
 @pytest.mark.parametrize(
     ("datagram", "complaint"),
     [
@@ -121,17 +84,6 @@ def test_a_reply_that_ends_inside_its_struct_is_malformed(ends: tuple[XfrmTransp
         next(generator)
 
 
-def test_a_dump_that_ends_with_an_error_is_not_taken_for_whole(ends: tuple[XfrmTransport, socket.socket]) -> None:
-    transport, kernels = ends
-    generator = transport.exchange(Batch((DIALECT.dump_sas(EVERY_SA),)))
-    next(generator)
-    (sequence,) = sequences(kernels.recv(1 << 16))
-    kernels.send(struct.pack("=IHHIIi", 20, 3, 2, sequence, 0, -105))
-    with pytest.raises(StopIteration) as stop:
-        next(generator)
-    assert "the dump broke off" in str(stop.value.value[0])
-
-
 def test_what_others_send_does_not_renew_the_patience_with_a_lost_answer(
     ends: tuple[XfrmTransport, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,95 +107,80 @@ def test_an_answer_that_never_comes_is_reported_as_lost(ends: tuple[XfrmTranspor
     assert "the answer was lost" in str(refusal)
 
 
-def sa_entry(sequence: int, sa: SA = OUTBOUND) -> bytes:
-    fields, attributes = codec.sa_fields(sa), codec.sa_attributes(sa)
-    entry = parts.encode(messages.usersa_msg, messages.XFRM_MSG_NEWSA, 2, fields, attributes)
-    struct.pack_into("=I", entry, 8, sequence)
-    return bytes(entry)
+def answer(message_class: type[nlmsg], number: int, fields: Any, attributes: list[tuple[str, Any]]) -> bytes:
+    return bytes(parts.encode(message_class, number, 0, fields, attributes))
 
 
-def done(sequence: int, error: int = 0) -> bytes:
-    return struct.pack("=IHHIIi", 20, 3, 2, sequence, 0, -error)
+ANSWERED: dict[str, tuple[Request[Any], bytes]] = {
+    "acknowledgement": (DIALECT.delete_sa(OUTBOUND.id), ack(0, errno.ESRCH, "no such state", 16)),
+    "SA": (DIALECT.get_sa(OUTBOUND.id), sa_entry(0)),
+    "dump": (DIALECT.dump_sas(EVERY_SA), done(0, errno.ENOBUFS)),
+    "policy": (
+        DIALECT.get_policy(POLICIES[0].id),
+        answer(
+            messages.userpolicy_msg,
+            messages.XFRM_MSG_NEWPOLICY,
+            codec.policy_fields(POLICIES[0]),
+            codec.policy_attributes(POLICIES[0]),
+        ),
+    ),
+    "progress": (
+        DIALECT.get_progress(OUTBOUND.id),
+        answer(
+            messages.aevent_id_msg,
+            messages.XFRM_MSG_NEWAE,
+            {"sa_id": codec.sa_id_fields(OUTBOUND.id), "saddr": OUTBOUND.source.packed},
+            [codec.replay_attribute(OUTBOUND, Replay(1, 2, (3,))), ("XFRMA_REPLAY_THRESH", 2)],
+        ),
+    ),
+    "SAD": (
+        DIALECT.get_sad_info(),
+        answer(
+            messages.sadinfo_msg,
+            messages.XFRM_MSG_NEWSADINFO,
+            {},
+            [("XFRMA_SAD_CNT", 7), ("XFRMA_SAD_HINFO", {"sadhcnt": 8, "sadhmcnt": 9})],
+        ),
+    ),
+    "SPD": (
+        DIALECT.get_spd_info(),
+        answer(
+            messages.spdinfo_msg,
+            messages.XFRM_MSG_NEWSPDINFO,
+            {},
+            [
+                ("XFRMA_SPD_INFO", {"incnt": 1}),
+                ("XFRMA_SPD_HINFO", {"spdhcnt": 1}),
+                ("XFRMA_SPD_IPV4_HTHRESH", {"lbits": 32, "rbits": 32}),
+                ("XFRMA_SPD_IPV6_HTHRESH", {"lbits": 128, "rbits": 128}),
+            ],
+        ),
+    ),
+    "default": (
+        DIALECT.get_default_policy(),
+        answer(messages.userpolicy_default_msg, messages.XFRM_MSG_GETDEFAULT, {"in": 1, "fwd": 2, "out": 2}, []),
+    ),
+}
 
 
-def spis(entries: list[SA]) -> list[int]:
-    return [sa.id.spi for sa in entries]
-
-
-def test_a_dump_is_handed_out_datagram_by_datagram(ends: tuple[XfrmTransport, socket.socket]) -> None:
-    transport, kernels = ends
-    stream = transport.stream(DIALECT.dump_sas(EVERY_SA))
-    assert next(stream) == []
-    (sequence,) = sequences(kernels.recv(1 << 16))
-    kernels.send(sa_entry(sequence) + sa_entry(sequence, INBOUND))
-    assert spis(next(stream)) == [OUTBOUND.id.spi, INBOUND.id.spi]
-    kernels.send(ack(999))
-    kernels.send(sa_entry(sequence, INBOUND))
-    assert spis(next(stream)) == [INBOUND.id.spi]
-    assert next(stream) == []
-    kernels.send(sa_entry(sequence) + done(sequence))
-    assert spis(next(stream)) == [OUTBOUND.id.spi]
-    assert next(stream, None) is None
-
-
-def test_an_empty_dump_hands_out_nothing(ends: tuple[XfrmTransport, socket.socket]) -> None:
-    transport, kernels = ends
-    stream = transport.stream(DIALECT.dump_policies())
-    assert next(stream) == []
-    (sequence,) = sequences(kernels.recv(1 << 16))
-    kernels.send(done(sequence))
-    assert next(stream, None) is None
-
-
-def test_a_dump_that_breaks_off_hands_out_what_came_and_then_says_so(
-    ends: tuple[XfrmTransport, socket.socket],
-) -> None:
-    transport, kernels = ends
-    stream = transport.stream(DIALECT.dump_sas(EVERY_SA))
-    next(stream)
-    (sequence,) = sequences(kernels.recv(1 << 16))
-    kernels.send(sa_entry(sequence) + done(sequence, 105))
-    assert spis(next(stream)) == [OUTBOUND.id.spi]
-    with pytest.raises(KernelError, match=r"dump SAs: No buffer space available \(the dump broke off\)"):
-        next(stream)
-
-
-def test_a_dump_whose_rest_never_comes_is_reported_as_lost(ends: tuple[XfrmTransport, socket.socket]) -> None:
-    transport, _ = ends
-    stream = transport.stream(DIALECT.dump_sas(EVERY_SA))
-    next(stream)
-    with pytest.raises(KernelError, match="the answer was lost") as refusal:
-        stream.throw(TimeoutError())
-    assert refusal.value.errno == errno.ETIMEDOUT
-
-
-def test_a_dump_that_may_not_be_sent_is_refused(ends: tuple[XfrmTransport, socket.socket]) -> None:
-    transport, kernels = ends
-    kernels.close()
-    with pytest.raises(KernelError, match="dump SAs: Broken pipe"):
-        next(transport.stream(DIALECT.dump_sas(EVERY_SA)))
-
-
-def test_the_streaming_driver_waits_reads_and_closes(ends: tuple[XfrmTransport, socket.socket]) -> None:
-    transport, kernels = ends
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(XfrmTransport, "another", lambda self: self)
-        entries = run_stream(DIALECT.dump_sas(EVERY_SA), transport)
-        _stream_from(entries, kernels)
-    assert transport.fileno() == -1
-
-
-def _stream_from(entries: Iterable[SA], kernels: socket.socket) -> None:
-
-    def answer() -> None:
+@given(st.sampled_from(sorted(ANSWERED)), st.data())
+def test_whatever_is_answered_is_read_refused_or_malformed(name: str, data: st.DataObject) -> None:
+    request, answer = ANSWERED[name]
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, kernels:
+        ours.setblocking(False)
+        generator = XfrmTransport.over(ours, PORT).exchange(Batch((request,)))
+        next(generator)
         (sequence,) = sequences(kernels.recv(1 << 16))
-        kernels.send(sa_entry(sequence))
-        kernels.send(sa_entry(sequence, INBOUND) + done(sequence))
-
-    kernel = Thread(target=answer)
-    kernel.start()
-    assert spis(list(entries)) == [OUTBOUND.id.spi, INBOUND.id.spi]
-    kernel.join()
+        damaged = bytearray(answer)
+        for _ in range(data.draw(st.integers(0, 4))):
+            damaged[data.draw(st.integers(4, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+        cut = data.draw(st.integers(16, len(damaged)))
+        damaged[:4] = cut.to_bytes(4, "little")
+        damaged[8:12] = sequence.to_bytes(4, "little")
+        kernels.send(damaged[:cut])
+        with suppress(MalformedReplyError, StopIteration):
+            next(generator)
 
 
 def test_a_change_is_known_by_the_sockets_number_and_a_number_that_it_has_used(
