@@ -1,20 +1,43 @@
 """The engine for asyncio: the same operations as `pfkeyx.engine`, awaited."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pfkeyx.engine import EngineName, add_policies, add_sas, open_dialect, open_events
-from pfkeyx.errors import ClosedError, PfkeyxError
+from pfkeyx.additions import add_policies, add_sas
+from pfkeyx.dialect import Dialect, ask_for
+from pfkeyx.engine import AnyMessage, EngineName, open_dialect, open_events
+from pfkeyx.errors import ClosedError
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
 from pfkeyx.migration.move import migrate, plan_migration
-from pfkeyx.model import EVERY_SA, SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAFilter, SAId
-from pfkeyx.operation import Dialect, EventSource, Operation, Readiness, Transport, arun, arun_stream, ask
-from pfkeyx.pfkey.message import Message
+from pfkeyx.model import (
+    EVERY_SA,
+    SA,
+    AddressPair,
+    DefaultPolicy,
+    Direction,
+    Encap,
+    HashThreshold,
+    IPAddress,
+    Mark,
+    Mode,
+    Policy,
+    PolicyId,
+    PolicyType,
+    Progress,
+    Protocol,
+    SADInfo,
+    SAFilter,
+    SAId,
+    SPDInfo,
+    SPIRequest,
+    Template,
+)
+from pfkeyx.operation import Operation, Request, Transport, arun, arun_stream
+from pfkeyx.streams import AsyncEventStream
 
 T = TypeVar("T")
 
@@ -75,14 +98,20 @@ class AsyncEngine:
         minimum: int = 0x100,
         maximum: int | None = None,
         sequence: int = 0,
+        mark: Mark | None = None,
+        if_id: int = 0,
+        direction: Direction | None = None,
+        cpu: int | None = None,
     ) -> int:
         """See `Engine.get_spi`."""
-        request = self._dialect.get_spi(source, destination, protocol, mode, reqid, minimum, maximum, sequence)
-        return await self._run(ask(request))
+        wanted = SPIRequest(
+            source, destination, protocol, mode, reqid, minimum, maximum, sequence, mark, if_id, direction, cpu
+        )
+        return await self._ask(self._dialect.get_spi(wanted))
 
     async def add_sa(self, sa: SA) -> None:
         """See `Engine.add_sa`."""
-        await self._run(ask(self._dialect.add_sa(sa)))
+        await self._ask(self._dialect.add_sa(sa))
 
     async def add_sas(self, sas: Iterable[SA]) -> None:
         """See `Engine.add_sas`."""
@@ -90,19 +119,35 @@ class AsyncEngine:
 
     async def update_sa(self, sa: SA) -> None:
         """See `Engine.update_sa`."""
-        await self._run(ask(self._dialect.update_sa(sa)))
+        await self._ask(self._dialect.update_sa(sa))
+
+    async def restore_sa(self, sa: SA) -> None:
+        """See `Engine.restore_sa`."""
+        await self._ask(self._dialect.restore_sa(sa))
 
     async def get_sa(self, sa_id: SAId) -> SA:
         """See `Engine.get_sa`."""
-        return await self._run(ask(self._dialect.get_sa(sa_id)))
+        return await self._ask(self._dialect.get_sa(sa_id))
 
     async def delete_sa(self, sa_id: SAId) -> None:
         """See `Engine.delete_sa`."""
-        await self._run(ask(self._dialect.delete_sa(sa_id)))
+        await self._ask(self._dialect.delete_sa(sa_id))
+
+    async def expire_sa(self, sa_id: SAId, *, hard: bool = False) -> None:
+        """See `Engine.expire_sa`."""
+        await self._ask(self._dialect.expire_sa(sa_id, hard))
+
+    async def get_progress(self, sa_id: SAId) -> Progress:
+        """See `Engine.get_progress`."""
+        return await self._ask(self._dialect.get_progress(sa_id))
+
+    async def set_progress(self, sa: SA, progress: Progress) -> None:
+        """See `Engine.set_progress`."""
+        await self._run(self._dialect.set_progress(sa, progress))
 
     async def dump_sas(self, matching: SAFilter = EVERY_SA) -> list[SA]:
         """See `Engine.dump_sas`."""
-        return await self._run(ask(self._dialect.dump_sas(matching)))
+        return await self._ask(self._dialect.dump_sas(matching))
 
     def iter_sas(self, matching: SAFilter = EVERY_SA) -> AsyncGenerator[SA, None]:
         """See `Engine.iter_sas`; iterate with `async for`, inside `contextlib.aclosing` when you may leave early."""
@@ -110,11 +155,15 @@ class AsyncEngine:
 
     async def flush_sas(self, protocol: Protocol | None = None) -> None:
         """See `Engine.flush_sas`."""
-        await self._run(ask(self._dialect.flush_sas(protocol)))
+        await self._ask(self._dialect.flush_sas(protocol))
+
+    async def get_sad_info(self) -> SADInfo:
+        """See `Engine.get_sad_info`."""
+        return await self._ask(self._dialect.get_sad_info())
 
     async def add_policy(self, policy: Policy) -> None:
         """See `Engine.add_policy`."""
-        await self._run(ask(self._dialect.add_policy(policy)))
+        await self._ask(self._dialect.add_policy(policy))
 
     async def add_policies(self, policies: Iterable[Policy]) -> None:
         """See `Engine.add_policies`."""
@@ -122,39 +171,74 @@ class AsyncEngine:
 
     async def update_policy(self, policy: Policy) -> None:
         """See `Engine.update_policy`."""
-        await self._run(ask(self._dialect.update_policy(policy)))
+        await self._ask(self._dialect.update_policy(policy))
 
     async def get_policy(self, policy_id: PolicyId | int) -> Policy:
         """See `Engine.get_policy`."""
-        return await self._run(ask(self._dialect.get_policy(policy_id)))
+        return await self._ask(self._dialect.get_policy(policy_id))
 
     async def delete_policy(self, policy_id: PolicyId | int) -> None:
         """See `Engine.delete_policy`."""
-        await self._run(ask(self._dialect.delete_policy(policy_id)))
+        await self._ask(self._dialect.delete_policy(policy_id))
+
+    async def expire_policy(self, policy_id: PolicyId | int, *, hard: bool = False) -> None:
+        """See `Engine.expire_policy`."""
+        await self._ask(self._dialect.expire_policy(policy_id, hard))
 
     async def dump_policies(self) -> list[Policy]:
         """See `Engine.dump_policies`."""
-        return await self._run(ask(self._dialect.dump_policies()))
+        return await self._ask(self._dialect.dump_policies())
 
     def iter_policies(self) -> AsyncGenerator[Policy, None]:
         """See `Engine.iter_policies`; iterate with `async for`, as with `iter_sas`."""
         return arun_stream(self._dialect.dump_policies(), self._transport)
 
-    async def flush_policies(self) -> None:
+    async def flush_policies(self, policy_type: PolicyType = PolicyType.MAIN) -> None:
         """See `Engine.flush_policies`."""
-        await self._run(ask(self._dialect.flush_policies()))
+        await self._ask(self._dialect.flush_policies(policy_type))
+
+    async def get_spd_info(self) -> SPDInfo:
+        """See `Engine.get_spd_info`."""
+        return await self._ask(self._dialect.get_spd_info())
+
+    async def set_spd_thresholds(self, *, ipv4: HashThreshold | None = None, ipv6: HashThreshold | None = None) -> None:
+        """See `Engine.set_spd_thresholds`."""
+        await self._ask(self._dialect.set_spd_thresholds(ipv4, ipv6))
+
+    async def get_default_policy(self) -> DefaultPolicy:
+        """See `Engine.get_default_policy`."""
+        return await self._ask(self._dialect.get_default_policy())
+
+    async def set_default_policy(self, policy: DefaultPolicy) -> None:
+        """See `Engine.set_default_policy`."""
+        await self._ask(self._dialect.set_default_policy(policy))
 
     async def register(self) -> SupportedAlgorithms:
         """See `Engine.register`."""
-        return await self._run(ask(self._dialect.register()))
+        return await self._ask(self._dialect.register())
 
     async def answer_acquire(self, acquire: Acquire, errno: int) -> None:
         """See `Engine.answer_acquire`."""
-        await self._run(ask(self._dialect.answer_acquire(acquire, errno)))
+        await self._ask(self._dialect.answer_acquire(acquire, errno))
 
-    async def exchange(self, message: Message) -> tuple[Message, ...]:
+    async def exchange(self, message: AnyMessage) -> tuple[AnyMessage, ...]:
         """See `Engine.exchange`."""
-        return await self._run(ask(self._dialect.message(message)))
+        return await self._ask(self._dialect.message(message))
+
+    async def migrate_policy(
+        self,
+        policy_id: PolicyId,
+        moves: Sequence[tuple[Template, Template]],
+        *,
+        encap: Encap | None = None,
+        kmaddress: AddressPair | None = None,
+    ) -> None:
+        """See `Engine.migrate_policy`."""
+        await self._ask(self._dialect.migrate_policy(policy_id, moves, encap, kmaddress))
+
+    async def migrate_sa(self, sa: SA, source: IPAddress, destination: IPAddress, *, encap: Encap | None) -> None:
+        """See `Engine.migrate_sa`."""
+        await self._ask(self._dialect.migrate_sa(sa, sa.moved(source, destination, encap)))
 
     async def plan_migration(self, update: AddressUpdate, method: Method | None = None) -> MigrationPlan:
         """See `Engine.plan_migration`."""
@@ -164,9 +248,12 @@ class AsyncEngine:
         """See `Engine.migrate`; a cancelled caller does not leave half a tunnel moved."""
         return await self._run(migrate(self._dialect, what))
 
-    def watch(self, *kinds: type[Event]) -> "AsyncEventStream":
+    def watch(self, *kinds: type[Event]) -> AsyncEventStream:
         """See `Engine.watch`; iterate with `async for`, inside `async with`, from where on nothing is missed."""
         return AsyncEventStream(open_events(self._dialect, self._transport, kinds, self._netns))
+
+    async def _ask(self, request: Request[T]) -> T:
+        return await self._run(ask_for(self._dialect, request))
 
     async def _run(self, operation: Operation[T]) -> T:
         if self._is_closed:
@@ -188,67 +275,3 @@ class AsyncEngine:
     async def _in_turn(self, operation: Operation[T]) -> T:
         async with self._turn:
             return await arun(operation, self._transport)
-
-
-class AsyncEventStream:
-    """Events as they come, for `async for`; see `EventStream`."""
-
-    def __init__(self, source: EventSource) -> None:
-        self._source = source
-        self._waiting: deque[Event | PfkeyxError] = deque()
-        self._turn = asyncio.Lock()
-        self._started: asyncio.Future[None] | None = None
-        self._readiness: Readiness | None = None
-
-    async def next(self) -> Event:
-        """Return the next event; raises `ClosedError` when the stream is closed meanwhile."""
-        async with self._turn:
-            await self._start()
-            while not self._waiting:
-                if self._source.fileno() < 0:
-                    raise ClosedError()
-                self._readiness = Readiness(self._source.fileno())
-                await self._readiness.future
-                self._waiting.extend(self._source.receive())
-            event = self._waiting.popleft()
-        if isinstance(event, PfkeyxError):
-            raise event
-        return event
-
-    def close(self) -> None:
-        """Stop listening."""
-        if self._readiness is not None:
-            self._readiness.give_up()
-        if self._started is None or self._started.done():
-            self._source.close()
-        else:
-            # A thread has the descriptor in its hands.
-            self._started.add_done_callback(lambda _: self._source.close())
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        return await self.next()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def _start(self) -> None:
-        """Let the kernel know that this listens, once."""
-        if self._started is None:
-            if self._source.fileno() < 0:
-                raise ClosedError()
-            # PF_KEY's registration makes the kernel look for all its algorithms, and the loop has other work.
-            self._started = asyncio.ensure_future(asyncio.to_thread(self._source.start))
-        await asyncio.shield(self._started)

@@ -1,21 +1,48 @@
 """The engine: one open kernel interface, and the operations as methods that block until they are done."""
 
-import select
-from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from time import monotonic
 from types import TracebackType
-from typing import Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
 
-from pfkeyx.errors import AnswerLostError, ClosedError, InvalidRequestError, KernelError, PfkeyxError, UnsupportedError
-from pfkeyx.events import Acquire, Event
+from pfkeyx.additions import add_policies, add_sas
+from pfkeyx.dialect import Dialect, EventSource, ask_for
+from pfkeyx.errors import ClosedError, InvalidRequestError, UnsupportedError
+from pfkeyx.events import Acquire, Event, SAProgress
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
 from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
 from pfkeyx.migration.move import migrate, plan_migration
-from pfkeyx.model import EVERY_SA, SA, IPAddress, Mode, Policy, PolicyId, Protocol, SAFilter, SAId
-from pfkeyx.operation import Batch, Dialect, EventSource, Operation, Request, Transport, ask, run, run_stream
-from pfkeyx.pfkey.message import Message
+from pfkeyx.model import (
+    EVERY_SA,
+    SA,
+    AddressPair,
+    DefaultPolicy,
+    Direction,
+    Encap,
+    HashThreshold,
+    IPAddress,
+    Mark,
+    Mode,
+    Policy,
+    PolicyId,
+    PolicyType,
+    Progress,
+    Protocol,
+    SADInfo,
+    SAFilter,
+    SAId,
+    SPDInfo,
+    SPIRequest,
+    Template,
+)
+from pfkeyx.operation import Operation, Request, Transport, run, run_stream
+from pfkeyx.streams import EventStream
 
+if TYPE_CHECKING:
+    from pfkeyx.pfkey import PfkeyEvents
+    from pfkeyx.xfrm import XfrmEvents
+
+#: A raw message of the interface that is open: those of the answer are of its kind.
+AnyMessage = TypeVar("AnyMessage")
 T = TypeVar("T")
 EngineName = Literal["xfrm", "pfkey"]
 
@@ -25,7 +52,7 @@ class Engine:
 
     Every method raises a child of `PfkeyxError` and nothing else: `InvalidRequestError` and `UnsupportedError` before
     anything is sent, `KernelError` with its operation and object when the kernel refuses, `ClosedError` after `close`.
-    Synchronization: an engine belongs to one thread.
+    Synchronization: one thread at a time, whichever.
     """
 
     def __init__(self, dialect: Dialect, transport: Transport, netns: str | None = None) -> None:
@@ -37,9 +64,10 @@ class Engine:
     def open(cls, name: EngineName | None = None, *, netns: str | None = None) -> Self:
         """Open a kernel interface: "xfrm" or "pfkey", or by default XFRM where the kernel has it and else PF_KEY.
 
-        `netns` is a name under /run/netns or a path to a namespace; None is the caller's own. Raises
-        `UnsupportedError` when the kernel lacks the interface, `NotPermittedError` without CAP_NET_ADMIN,
-        `InvalidRequestError` for another name.
+        `netns` is a name under /run/netns or a path to a namespace; None is that of the calling thread, now and when
+        it calls `watch`, `iter_sas` or `iter_policies`, which open sockets of their own. Raises
+        `UnsupportedError` when the kernel lacks the interface, `NotPermittedError` without CAP_NET_ADMIN, which over
+        XFRM the first request does, `InvalidRequestError` for another name.
         """
         dialect, transport = open_dialect(name, netns)
         return cls(dialect, transport, netns)
@@ -76,18 +104,30 @@ class Engine:
         minimum: int = 0x100,
         maximum: int | None = None,
         sequence: int = 0,
+        mark: Mark | None = None,
+        if_id: int = 0,
+        direction: Direction | None = None,
+        cpu: int | None = None,
     ) -> int:
         """Reserve an SPI for an inbound SA, which is larval until `update_sa` completes it (RFC 2367 §3.1.1).
 
         `minimum` and `maximum` bound the SPI, in host order; below 0x100 they are reserved (RFC 4303 §2.1), and by
         default it is as large as the protocol allows. `sequence` is an `Acquire`'s, when the SPI is for its larval SA.
+        `mark`, `if_id`, `direction` and `cpu` are those of the SA it will be; PF_KEY cannot express them.
         """
-        request = self._dialect.get_spi(source, destination, protocol, mode, reqid, minimum, maximum, sequence)
-        return self._run(ask(request))
+        wanted = SPIRequest(
+            source, destination, protocol, mode, reqid, minimum, maximum, sequence, mark, if_id, direction, cpu
+        )
+        return self._ask(self._dialect.get_spi(wanted))
 
     def add_sa(self, sa: SA) -> None:
-        """Add an SA whose SPI is known, as an outbound one's is (RFC 2367 §3.1.3)."""
-        self._run(ask(self._dialect.add_sa(sa)))
+        """Add an SA whose SPI is known, as an outbound one's is (RFC 2367 §3.1.3).
+
+        Raises `UnsupportedError`, as do all who write SAs and policies, for a field that this kernel is too old for:
+        it would say that all is well and leave that out. One field is left out all the same: `Policy.offload`, by
+        kernels before 6.2.
+        """
+        self._ask(self._dialect.add_sa(sa))
 
     def add_sas(self, sas: Iterable[SA]) -> None:
         """Add many SAs as one pipelined batch; when one is refused, those that were added are deleted again.
@@ -98,31 +138,71 @@ class Engine:
 
     def update_sa(self, sa: SA) -> None:
         """Complete a larval SA, or change a mature one's lifetimes and encapsulation ports (RFC 2367 §3.1.2)."""
-        self._run(ask(self._dialect.update_sa(sa)))
+        self._ask(self._dialect.update_sa(sa))
+
+    def restore_sa(self, sa: SA) -> None:
+        """Add an SA with the `replay` and `usage` that it was read with: one gateway takes over from another.
+
+        Packets may have left under higher numbers than the one that was read, so put `replay.outbound` ahead. Raises
+        `UnsupportedError` over PF_KEY, which can write neither.
+        """
+        self._ask(self._dialect.restore_sa(sa))
 
     def get_sa(self, sa_id: SAId) -> SA:
         """Return one SA (RFC 2367 §3.1.5); raises `NotFoundError` when there is none."""
-        return self._run(ask(self._dialect.get_sa(sa_id)))
+        return self._ask(self._dialect.get_sa(sa_id))
 
     def delete_sa(self, sa_id: SAId) -> None:
         """Delete one SA (RFC 2367 §3.1.4); raises `NotFoundError` when there is none."""
-        self._run(ask(self._dialect.delete_sa(sa_id)))
+        self._ask(self._dialect.delete_sa(sa_id))
+
+    def expire_sa(self, sa_id: SAId, *, hard: bool = False) -> None:
+        """Have an SA reach its soft limit now, or its hard one, which deletes it: listeners are told of an `Expire`.
+
+        Raises `NotFoundError` when there is none, `UnsupportedError` over PF_KEY (XFRM_MSG_EXPIRE).
+        """
+        self._ask(self._dialect.expire_sa(sa_id, hard))
+
+    def get_progress(self, sa_id: SAId) -> Progress:
+        """Return how far an SA is, and when the kernel tells of that (XFRM_MSG_GETAE).
+
+        Raises `NotFoundError` when there is none, `UnsupportedError` over PF_KEY.
+        """
+        return self._ask(self._dialect.get_progress(sa_id))
+
+    def set_progress(self, sa: SA, progress: Progress) -> None:
+        """Set what of an SA's progress is not None (XFRM_MSG_NEWAE).
+
+        Never put an outbound number back: the peer drops what repeats one, and hardware that makes its nonces of them
+        gives the key away. Raises `NotFoundError` when there is no such SA, `UnsupportedError` over PF_KEY.
+        """
+        self._run(self._dialect.set_progress(sa, progress))
 
     def dump_sas(self, matching: SAFilter = EVERY_SA) -> list[SA]:
-        """Return all SAs, or those that match (RFC 2367 §3.1.10)."""
-        return self._run(ask(self._dialect.dump_sas(matching)))
+        """Return all SAs of ESP, AH and IPComp, or those that match (RFC 2367 §3.1.10).
+
+        SAs of Mobile IPv6 are returned only if the filter names their protocol.
+        """
+        return self._ask(self._dialect.dump_sas(matching))
 
     def iter_sas(self, matching: SAFilter = EVERY_SA) -> Generator[SA, None, None]:
         """Yield what `dump_sas` returns as it comes, in bounded memory, over a socket of its own."""
         return run_stream(self._dialect.dump_sas(matching), self._transport)
 
     def flush_sas(self, protocol: Protocol | None = None) -> None:
-        """Delete all SAs of the namespace, or those of one protocol (RFC 2367 §3.1.9)."""
-        self._run(ask(self._dialect.flush_sas(protocol)))
+        """Delete all SAs of ESP, AH and IPComp, or those of one protocol (RFC 2367 §3.1.9).
+
+        SAs of Mobile IPv6 are deleted only if `protocol` is theirs.
+        """
+        self._ask(self._dialect.flush_sas(protocol))
+
+    def get_sad_info(self) -> SADInfo:
+        """Return how full the SAD is (XFRM_MSG_GETSADINFO); raises `UnsupportedError` over PF_KEY."""
+        return self._ask(self._dialect.get_sad_info())
 
     def add_policy(self, policy: Policy) -> None:
         """Add a policy; raises `AlreadyExistsError` when its selector and direction have one."""
-        self._run(ask(self._dialect.add_policy(policy)))
+        self._ask(self._dialect.add_policy(policy))
 
     def add_policies(self, policies: Iterable[Policy]) -> None:
         """Add many policies as one pipelined batch; when one is refused, those that were added are deleted again.
@@ -133,37 +213,75 @@ class Engine:
 
     def update_policy(self, policy: Policy) -> None:
         """Replace a policy at once, keeping its index, or add it when there is none."""
-        self._run(ask(self._dialect.update_policy(policy)))
+        self._ask(self._dialect.update_policy(policy))
 
     def get_policy(self, policy_id: PolicyId | int) -> Policy:
         """Return one policy, found by what it is about or by its index; raises `NotFoundError` when there is none.
 
-        The index is an `Acquire`'s `policy_id`.
+        An index, such as an `Acquire`'s `policy_id`, finds only policies of the main type without mark and if_id. For
+        others, which XFRM alone has, give the `id`, that of `Acquire.policy` too.
         """
-        return self._run(ask(self._dialect.get_policy(policy_id)))
+        return self._ask(self._dialect.get_policy(policy_id))
 
     def delete_policy(self, policy_id: PolicyId | int) -> None:
-        """Delete one policy, found by what it is about or by its index; raises `NotFoundError` when there is none."""
-        self._run(ask(self._dialect.delete_policy(policy_id)))
+        """Delete one policy, found as by `get_policy`; raises `NotFoundError` when there is none.
+
+        An index finds only policies of the main type without mark and if_id: for others give the `id`.
+        """
+        self._ask(self._dialect.delete_policy(policy_id))
+
+    def expire_policy(self, policy_id: PolicyId | int, *, hard: bool = False) -> None:
+        """Have a policy reach its soft limit now, or its hard one, which deletes it: `PolicyExpire` tells of that.
+
+        It is found as by `get_policy`: by its index only if it is of the main type without mark and if_id. Raises
+        `NotFoundError` when there is none, `UnsupportedError` over PF_KEY (XFRM_MSG_POLEXPIRE).
+        """
+        self._ask(self._dialect.expire_policy(policy_id, hard))
 
     def dump_policies(self) -> list[Policy]:
         """Return all policies."""
-        return self._run(ask(self._dialect.dump_policies()))
+        return self._ask(self._dialect.dump_policies())
 
     def iter_policies(self) -> Generator[Policy, None, None]:
         """Yield what `dump_policies` returns as it comes, in bounded memory, over a socket of its own."""
         return run_stream(self._dialect.dump_policies(), self._transport)
 
-    def flush_policies(self) -> None:
-        """Delete all policies of the namespace."""
-        self._run(ask(self._dialect.flush_policies()))
+    def flush_policies(self, policy_type: PolicyType = PolicyType.MAIN) -> None:
+        """Delete all policies of the namespace that are of one type; PF_KEY has the main one only."""
+        self._ask(self._dialect.flush_policies(policy_type))
+
+    def get_spd_info(self) -> SPDInfo:
+        """Return how full the SPD is (XFRM_MSG_GETSPDINFO); raises `UnsupportedError` over PF_KEY."""
+        return self._ask(self._dialect.get_spd_info())
+
+    def set_spd_thresholds(self, *, ipv4: HashThreshold | None = None, ipv6: HashThreshold | None = None) -> None:
+        """Set which policies are found by hash, for each IP version, None to leave it (XFRM_MSG_NEWSPDINFO).
+
+        It changes how fast policies are found, never which. Raises `UnsupportedError` over PF_KEY.
+        """
+        self._ask(self._dialect.set_spd_thresholds(ipv4, ipv6))
+
+    def get_default_policy(self) -> DefaultPolicy:
+        """Return what happens to packets that no policy is for (XFRM_MSG_GETDEFAULT).
+
+        Raises `UnsupportedError` over PF_KEY.
+        """
+        return self._ask(self._dialect.get_default_policy())
+
+    def set_default_policy(self, policy: DefaultPolicy) -> None:
+        """Set what happens to packets that no policy is for (XFRM_MSG_SETDEFAULT).
+
+        Where that is to block them, the connection that you work over is cut unless a policy allows it, and so is what
+        is routed into XFRM interfaces, unless a policy without an if_id does. Raises `UnsupportedError` over PF_KEY.
+        """
+        self._ask(self._dialect.set_default_policy(policy))
 
     def register(self) -> SupportedAlgorithms:
         """Return the algorithms that the kernel can use now (RFC 2367 §3.1.7).
 
         To hear of what is wanted of a key manager, `watch`. Raises `UnsupportedError` over XFRM, which lists none.
         """
-        return self._run(ask(self._dialect.register()))
+        return self._ask(self._dialect.register())
 
     def answer_acquire(self, acquire: Acquire, errno: int) -> None:
         """Tell the kernel, over PF_KEY, that no SA will come of an acquire, and why (RFC 2367 §3.1.6).
@@ -172,16 +290,48 @@ class Engine:
         does where its module was loaded later. If it did, packets of the flow are dropped, and no other acquire is made
         for it, until the larval SA expires.
         """
-        self._run(ask(self._dialect.answer_acquire(acquire, errno)))
+        self._ask(self._dialect.answer_acquire(acquire, errno))
 
-    def exchange(self, message: Message) -> tuple[Message, ...]:
-        """Send any message of PF_KEY as it is, and return the messages of its answer: see `pfkeyx.pfkey.message`.
+    def exchange(self, message: AnyMessage) -> tuple[AnyMessage, ...]:
+        """Send any message of this interface as it is, and return the messages of its answer.
 
-        Its pid is set here, and its seq where that is 0. Raises `UnsupportedError` over XFRM, `InvalidRequestError` for
-        one that cannot be built, and for SADB_X_PROMISC, which needs a `PfkeySocket`. After a SADB_REGISTER for some
-        type of SA this engine counts as a key manager until it is closed, and an acquire waits for one that reads it.
+        Over PF_KEY it is a `pfkeyx.pfkey.message.Message`, whose pid is set here, and its seq where that is 0. Raises
+        `InvalidRequestError` for one that cannot be built, and for SADB_X_PROMISC, which needs a `PfkeySocket`. After a
+        SADB_REGISTER for some type of SA this engine counts as a key manager until it is closed, and an acquire waits
+        for one that reads it.
+
+        Over XFRM it is a message of `pfkeyx.xfrm.messages` with its type and flags, numbered here. Raises
+        `UnsupportedError` for a message of the other interface.
         """
-        return self._run(ask(self._dialect.message(message)))
+        return self._ask(self._dialect.message(message))
+
+    def migrate_policy(
+        self,
+        policy_id: PolicyId,
+        moves: Sequence[tuple[Template, Template]],
+        *,
+        encap: Encap | None = None,
+        kmaddress: AddressPair | None = None,
+    ) -> None:
+        """Move a policy's templates, pairs of old and new, and the newest SA that each finds (XFRM_MSG_MIGRATE).
+
+        `encap` is what the moved SAs are encapsulated in, which newer kernels drop unless it is said, and PF_KEY cannot
+        say; `kmaddress` is told to the listeners. This is the kernel's bare message. Under traffic it repeats sequence
+        numbers; where a template is optional, packets leave in clear meanwhile; the older of several SAs stay where
+        they are, one of AES-CTR is dead afterwards, and a success may have moved none. `migrate` keeps all that from
+        happening, and is what one usually wants. Raises `NotFoundError` when there is no such policy.
+        """
+        self._ask(self._dialect.migrate_policy(policy_id, moves, encap, kmaddress))
+
+    def migrate_sa(self, sa: SA, source: IPAddress, destination: IPAddress, *, encap: Encap | None) -> None:
+        """Move one SA, found by its SPI, to new addresses, in `encap`, None for none (XFRM_MSG_MIGRATE_STATE).
+
+        This is the kernel's bare message, which moves no policy. Until the templates are changed too, packets are
+        dropped, or leave in clear where a template is optional; an SA of AES-CTR is dead afterwards. `migrate` keeps
+        all that from happening, and is what one usually wants. Raises `NotFoundError` when there is no such SA,
+        `AlreadyExistsError` when its new place is taken, `UnsupportedError` where the kernel has no such message.
+        """
+        self._ask(self._dialect.migrate_sa(sa, sa.moved(source, destination, encap)))
 
     def plan_migration(self, update: AddressUpdate, method: Method | None = None) -> MigrationPlan:
         """Return what a move would do, step by step; nothing is changed.
@@ -199,90 +349,32 @@ class Engine:
         """
         return self._run(migrate(self._dialect, what))
 
-    def watch(self, *kinds: type[Event]) -> "EventStream":
-        """Listen for events of these kinds, all when none is named, on a socket of its own.
+    def watch(self, *kinds: type[Event]) -> EventStream:
+        """Listen for events of these kinds, on a socket of its own; when none is named, for all but `SAProgress`.
 
-        Iterate the stream, and close it or use it in `with`. What this engine changes itself is no event, but for the
-        moves it makes: `Migrated` does not say who did it.
+        Iterate the stream, and close it or use it in `with`. What this engine changes itself is no event, but for moves
+        (`Migrated`, `SAMigrated`) and `DefaultPolicyChange`, which do not say who did it. Listening for `SAProgress`
+        makes the kernel tell of every SA that has traffic, if nothing else was set after two packets and once a second.
+        Raises `UnsupportedError` for a kind that this interface does not tell of.
         """
         return EventStream(open_events(self._dialect, self._transport, kinds, self._netns))
 
+    def _ask(self, request: Request[T]) -> T:
+        return self._run(ask_for(self._dialect, request))
+
     def _run(self, operation: Operation[T]) -> T:
         return run(operation, self._transport)
-
-
-class EventStream:
-    """Events as they come: an iterator that waits.
-
-    Raises `EventsLostError` where events were dropped, and `MalformedReplyError` in the place of one that makes no
-    sense; both can be caught, and the stream goes on.
-    """
-
-    def __init__(self, source: EventSource) -> None:
-        self._source = source
-        self._waiting: deque[Event | PfkeyxError] = deque()
-        try:
-            source.start()
-        except PfkeyxError:
-            source.close()
-            raise
-
-    def fileno(self) -> int:
-        """Return the socket's file descriptor, for a poll of one's own."""
-        return self._source.fileno()
-
-    def next(self, timeout_s: float | None = None) -> Event | None:
-        """Return the next event, or None when `timeout_s` seconds passed without one; None waits for ever."""
-        deadline = None if timeout_s is None else monotonic() + timeout_s
-        while not self._waiting:
-            if self.fileno() < 0:
-                raise ClosedError()
-            left = None if deadline is None else max(0.0, deadline - monotonic())
-            poll = select.poll()
-            poll.register(self.fileno(), select.POLLIN)
-            if not poll.poll(None if left is None else left * 1000):
-                return None
-            self._waiting.extend(self._source.receive())
-            if left == 0 and not self._waiting:
-                return None
-        event = self._waiting.popleft()
-        if isinstance(event, PfkeyxError):
-            raise event
-        return event
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._source.close()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Event:
-        event = self.next()
-        assert event is not None  # it has no deadline
-        return event
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_events(dialect: Dialect, transport: Transport, kinds: Sequence[type[Event]], netns: str | None) -> EventSource:
     """Open a listening socket of a dialect, which passes over what was asked for on `transport`."""
     if transport.fileno() < 0:
         raise ClosedError()
-    kinds = kinds or get_args(Event)
-    if dialect.name == "xfrm":
-        from pfkeyx.xfrm import XfrmEvents
-
-        return XfrmEvents(kinds, netns, transport.has_sent)
-    from pfkeyx.pfkey import PfkeyEvents
-
-    return PfkeyEvents(kinds, netns, transport.has_sent)
+    source = _event_source(dialect)
+    for kind in kinds:
+        if kind not in source.KINDS:
+            raise UnsupportedError(kind.__name__, f"{dialect.name} does not tell of it; open the xfrm engine")
+    return source(kinds or tuple(source.KINDS - {SAProgress}), netns, transport.has_sent)
 
 
 def open_dialect(name: EngineName | None, netns: str | None) -> tuple[Dialect, Transport]:
@@ -300,6 +392,16 @@ def open_dialect(name: EngineName | None, netns: str | None) -> tuple[Dialect, T
 
 
 # The dialects are imported where they are opened: pyroute2 alone takes 0.2 s.
+def _event_source(dialect: Dialect) -> "type[XfrmEvents | PfkeyEvents]":
+    if dialect.name == "xfrm":
+        from pfkeyx.xfrm import XfrmEvents
+
+        return XfrmEvents
+    from pfkeyx.pfkey import PfkeyEvents
+
+    return PfkeyEvents
+
+
 def _open_xfrm(netns: str | None) -> tuple[Dialect, Transport]:
     from pfkeyx.xfrm import XfrmDialect, XfrmTransport
 
@@ -310,28 +412,3 @@ def _open_pfkey(netns: str | None) -> tuple[Dialect, Transport]:
     from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
 
     return PfkeyDialect(), PfkeyTransport(netns)
-
-
-def add_sas(dialect: Dialect, sas: tuple[SA, ...]) -> Operation[None]:
-    """Add SAs, all or none."""
-    return _add_all([dialect.add_sa(sa) for sa in sas], [dialect.delete_sa(sa.id) for sa in sas])
-
-
-def add_policies(dialect: Dialect, policies: tuple[Policy, ...]) -> Operation[None]:
-    """Add policies, all or none."""
-    return _add_all([dialect.add_policy(p) for p in policies], [dialect.delete_policy(p.id) for p in policies])
-
-
-def _add_all(additions: list[Request[None]], deletions: list[Request[None]]) -> Operation[None]:
-    try:
-        yield Batch(tuple(additions))
-    except KernelError as refusal:
-        # What may not have been added may have been there before, so it is not deleted.
-        for lost in (reply for reply in refusal.replies if isinstance(reply, AnswerLostError)):
-            refusal.add_note(f"{lost.subject} may have been added: look, and delete it if it was not there before")
-        outcomes = zip(deletions, refusal.replies, strict=True)
-        try:
-            yield Batch(tuple(deletion for deletion, reply in outcomes if not isinstance(reply, KernelError)))
-        except KernelError as error:
-            refusal.add_note(f"not all that had been added could be deleted again: {error}")
-        raise

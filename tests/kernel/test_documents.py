@@ -64,3 +64,20 @@ def test_the_examples_of_speaking_pf_key_work(road: Road, traffic: Traffic, caps
     assert "SADB_X_SPDGET" in shown
     assert "SADB_FLUSH: version 2" in shown
     assert shown.rstrip().endswith("192.0.2.3")
+
+
+@pytest.mark.parametrize("family", [4], indirect=True)
+def test_the_examples_of_speaking_xfrm_work(road: Road, traffic: Traffic, capsys: pytest.CaptureFixture[str]) -> None:
+    assert str(road.addresses.gateway) == "192.0.2.1"
+    with packets(traffic):
+        run("docs/howto/xfrm.md")
+    shown = capsys.readouterr().out
+    assert "now: block" in shown
+    assert "over: esp 0xc0ffee01" in shown
+    assert "wanted: out 10.1.0.1/32 -> 10.2.0.1/32" in shown
+    assert "goes on at True" in shown
+    assert "refused: add SA esp 0xc0ffee06" in shown
+    assert "AEAD algorithm not found" in shown
+    assert "somebody: deleted esp 0xc0ffee01" in shown
+    assert re.search(r"^policy \d+ 7$", shown, re.MULTILINE)
+    assert 0xC0FFEE01 in {frame.spi for frame in road.roaming.wire.frames()}

@@ -7,33 +7,53 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pfkeyx import (
+    Acquire,
+    Action,
     AlreadyExistsError,
     AnswerLostError,
     AsyncEngine,
     AsyncEventStream,
     ClosedError,
+    DefaultPolicy,
+    DefaultPolicyChange,
     Engine,
     Event,
     EventsLostError,
     EventStream,
     Feature,
+    HashThreshold,
     Key,
+    Mark,
     NotFoundError,
     NotPermittedError,
     PfkeyxError,
+    PolicyExpire,
     PolicyFlush,
+    PolicyType,
+    Progress,
+    Protocol,
+    Replay,
+    Report,
+    SADInfo,
     SAId,
+    SAMigrated,
+    SAProgress,
     Support,
+    UnsupportedError,
+    Usage,
 )
 from pfkeyx.operation import Readiness
 from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
-from tests.unit.samples import INBOUND, OUTBOUND, POLICIES
+from tests.unit.samples import INBOUND, OUTBOUND, POLICIES, UPDATE
 
 
 def public_methods(cls: type) -> dict[str, inspect.Signature]:
@@ -106,15 +126,105 @@ def test_a_stream_that_is_refused_says_so() -> None:
         list(Engine(XfrmDialect(), ScriptedKernel([("dump SAs", Refusal(1))])).iter_sas())
 
 
-def test_a_probe_that_was_refused_as_expected_says_yes() -> None:
-    engine = Engine(XfrmDialect(), ScriptedKernel([("migrate SA", Refusal(3)), ("migrate SA", Refusal(22))]))
-    assert engine.supports(Feature.MIGRATE_STATE).available is True
-    assert engine.supports(Feature.MIGRATE_STATE).available is False
+@pytest.mark.parametrize(("errno", "answer"), [(3, True), (22, False)])
+def test_what_a_probe_found_out_is_remembered(errno: int, answer: bool) -> None:
+    engine = Engine(XfrmDialect(), ScriptedKernel([("probe", Refusal(errno))]))
+    assert engine.supports(Feature.MIGRATE_STATE).available is answer
+    assert engine.supports(Feature.MIGRATE_STATE).available is answer
 
 
-def test_a_probe_that_may_not_ask_could_not_tell() -> None:
-    engine = Engine(XfrmDialect(), ScriptedKernel([("migrate SA", Refusal(1))]))
+def test_a_probe_that_may_not_ask_could_not_tell_and_asks_again() -> None:
+    engine = Engine(XfrmDialect(), ScriptedKernel([("probe", Refusal(1)), ("probe", Refusal(3))]))
     assert engine.supports(Feature.MIGRATE_STATE).available is None
+    assert engine.supports(Feature.MIGRATE_STATE).available is True
+
+
+WITH_IF_ID = replace(OUTBOUND, if_id=7)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda e: e.add_sa(WITH_IF_ID),
+        lambda e: e.add_sas([INBOUND, WITH_IF_ID]),
+        lambda e: e.update_sa(WITH_IF_ID),
+        lambda e: e.restore_sa(replace(WITH_IF_ID, replay=Replay(1, 0, (0,)), usage=Usage(0, 0, 0, 0))),
+        lambda e: e.get_spi(INBOUND.source, INBOUND.destination, if_id=7),
+        lambda e: e.add_policy(replace(POLICIES[0], if_id=7)),
+        lambda e: e.update_policy(replace(POLICIES[0], if_id=7)),
+    ],
+)
+async def test_what_an_older_kernel_would_leave_out_is_refused_before_it_is_sent(write: Callable[[Any], Any]) -> None:
+    kernel = ScriptedKernel([("probe", Refusal(3)), ("probe", Refusal(3))])
+    with pytest.raises(UnsupportedError, match=r"^if_id: .* the kernel does not know XFRMA_IF_ID"):
+        write(Engine(XfrmDialect(), kernel))
+    with pytest.raises(UnsupportedError, match="if_id"):
+        await write(AsyncEngine(XfrmDialect(), kernel))
+    assert kernel.is_finished
+
+
+def test_what_a_kernel_knows_is_asked_once_for_many() -> None:
+    kernel = ScriptedKernel([("probe", Refusal(34)), ("add SA", None), ("add SA", None)])
+    Engine(XfrmDialect(), kernel).add_sas([WITH_IF_ID, replace(INBOUND, if_id=7)])
+    assert kernel.is_finished
+
+
+def test_who_may_not_even_probe_is_refused_by_the_kernel() -> None:
+    kernel = ScriptedKernel([("probe", Refusal(1)), ("add SA", Refusal(1))])
+    with pytest.raises(NotPermittedError, match="CAP_NET_ADMIN"):
+        Engine(XfrmDialect(), kernel).add_sa(WITH_IF_ID)
+
+
+SAD_INFO = SADInfo(2, 8, 1 << 20)
+PROGRESS = Progress(Replay(1, 0, (0,)), replay_threshold=2)
+MOVES = [(POLICIES[0].templates[0], replace(POLICIES[0].templates[0], source=UPDATE.new.local))]
+#: A call, what is asked for it, and what comes of it.
+CALLS: list[tuple[Callable[[Any], Any], str, Any]] = [
+    (lambda e: e.get_spi(INBOUND.source, INBOUND.destination, mark=Mark(5)), "get SPI", 0x1234),
+    (lambda e: e.update_sa(OUTBOUND), "update SA", None),
+    (lambda e: e.restore_sa(replace(OUTBOUND, replay=Replay(9, 0, (0,)), usage=Usage(0, 0, 0, 0))), "restore SA", None),
+    (lambda e: e.expire_sa(OUTBOUND.id, hard=True), "expire SA", None),
+    (lambda e: e.get_progress(OUTBOUND.id), "get progress", PROGRESS),
+    (lambda e: e.set_progress(OUTBOUND, PROGRESS), "set progress", None),
+    (lambda e: e.dump_sas(), "dump SAs", [OUTBOUND]),
+    (lambda e: e.flush_sas(Protocol.ESP), "flush SAs", None),
+    (lambda e: e.get_sad_info(), "get SAD info", SAD_INFO),
+    (lambda e: e.add_policy(POLICIES[0]), "add policy", None),
+    (lambda e: e.update_policy(POLICIES[0]), "update policy", None),
+    (lambda e: e.get_policy(POLICIES[0].id), "get policy", POLICIES[0]),
+    (lambda e: e.delete_policy(POLICIES[0].id), "delete policy", None),
+    (lambda e: e.expire_policy(POLICIES[0].id), "expire policy", None),
+    (lambda e: e.dump_policies(), "dump policies", list(POLICIES)),
+    (lambda e: e.flush_policies(PolicyType.SUB), "flush policies", None),
+    (lambda e: e.get_spd_info(), "get SPD info", "how full it is"),
+    (lambda e: e.set_spd_thresholds(ipv4=HashThreshold(24, 24)), "set SPD thresholds", None),
+    (lambda e: e.migrate_policy(POLICIES[0].id, MOVES), "migrate policy", None),
+    (lambda e: e.migrate_sa(OUTBOUND, UPDATE.new.local, UPDATE.new.remote, encap=None), "migrate SA", None),
+]
+
+
+#: By operation, the probe for what not every kernel has.
+ASKED_BEFORE = {"migrate policy": [("probe", Refusal(22))], "migrate SA": [("probe", Refusal(3))]}
+
+
+@pytest.mark.parametrize(("call", "operation", "reply"), CALLS, ids=[operation for _, operation, _ in CALLS])
+async def test_both_engines_ask_the_same(call: Callable[[Any], Any], operation: str, reply: Any) -> None:
+    script = [*ASKED_BEFORE.get(operation, []), (operation, reply)]
+    for_blocking, for_async = ScriptedKernel(script), ScriptedKernel(script)
+    assert call(Engine(XfrmDialect(), for_blocking)) == reply
+    assert await call(AsyncEngine(XfrmDialect(), for_async)) == reply
+    assert [str(asked) for asked in for_blocking.asked] == [str(asked) for asked in for_async.asked]
+    assert for_blocking.is_finished
+    assert for_async.is_finished
+
+
+def test_default_policies_are_left_alone_where_the_kernel_has_none() -> None:
+    kernel = ScriptedKernel([("probe", Refusal(22))])
+    engine = Engine(XfrmDialect(), kernel)
+    for call in (engine.get_default_policy, lambda: engine.set_default_policy(DefaultPolicy(Action.BLOCK))):
+        with pytest.raises(UnsupportedError, match="default_policy"):
+            call()
+    assert kernel.is_finished
 
 
 def test_an_answer_reads_as_a_sentence() -> None:
@@ -248,6 +358,16 @@ def test_a_closed_engine_neither_streams_nor_listens() -> None:
             next(engine.iter_sas())
         with pytest.raises(ClosedError):
             engine.watch()
+
+
+@pytest.mark.parametrize(
+    "kind", [PolicyExpire, SAMigrated, SAProgress, Report, DefaultPolicyChange], ids=lambda kind: str(kind.__name__)
+)
+def test_what_pfkey_never_tells_of_cannot_be_listened_for(kind: type[Event]) -> None:
+    engine = Engine(PfkeyDialect(), ScriptedKernel([]))
+    with pytest.raises(UnsupportedError, match="pfkey does not tell of it; open the xfrm engine") as refusal:
+        engine.watch(Acquire, kind)
+    assert refusal.value.feature == kind.__name__
 
 
 async def test_a_closed_async_engine_neither_streams_nor_listens() -> None:

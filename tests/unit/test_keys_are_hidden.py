@@ -39,6 +39,8 @@ def test_the_test_would_see_a_key() -> None:
         CBC_SA,
         XfrmDialect().add_sa(OUTBOUND),
         XfrmDialect().add_sa(OUTBOUND).wire,
+        XfrmDialect().restore_sa(OUTBOUND),
+        XfrmDialect().restore_sa(OUTBOUND).wire,
         PfkeyDialect().add_sa(CBC_SA),
         PfkeyDialect().add_sa(CBC_SA).wire,
         Batch((XfrmDialect().add_sa(OUTBOUND),), one_datagram=True),
@@ -63,11 +65,11 @@ def test_no_key_is_in_the_traceback_of_a_refusal_even_with_local_variables() -> 
 
 def test_no_key_is_in_a_plan_nor_in_the_error_of_a_move() -> None:
     state = [("dump SAs", list(SAS)), ("dump policies", list(POLICIES))]
-    probes = [("migrate SA", Refusal(3)), ("probe migrate", Refusal(22))]
+    probes = [("probe", Refusal(3)), ("probe", Refusal(22))]
     bracket = [("update policy", None), ("migrate SA", Refusal(17)), ("update policy", None)]
     engine = Engine(
         XfrmDialect(),
-        ScriptedKernel(probes + state + probes + state + bracket + state + [("update policy", None)] + state),
+        ScriptedKernel(probes + state + state + bracket + state + [("update policy", None)] + state),
     )
     plan = engine.plan_migration(UPDATE)
     assert_hidden(repr(plan) + str(plan))

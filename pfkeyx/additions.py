@@ -1,0 +1,32 @@
+"""Adding many SAs or policies in one pipelined batch, all or none."""
+
+from pfkeyx.dialect import Dialect, require
+from pfkeyx.errors import AnswerLostError, KernelError
+from pfkeyx.model import SA, Policy
+from pfkeyx.operation import Batch, Operation, Request
+
+
+def add_sas(dialect: Dialect, sas: tuple[SA, ...]) -> Operation[None]:
+    """Add SAs, all or none."""
+    return _add_all(dialect, [dialect.add_sa(sa) for sa in sas], [dialect.delete_sa(sa.id) for sa in sas])
+
+
+def add_policies(dialect: Dialect, policies: tuple[Policy, ...]) -> Operation[None]:
+    """Add policies, all or none."""
+    return _add_all(dialect, [dialect.add_policy(p) for p in policies], [dialect.delete_policy(p.id) for p in policies])
+
+
+def _add_all(dialect: Dialect, additions: list[Request[None]], deletions: list[Request[None]]) -> Operation[None]:
+    yield from require(dialect, additions)
+    try:
+        yield Batch(tuple(additions))
+    except KernelError as refusal:
+        # What may not have been added may have been there before, so it is not deleted.
+        for lost in (reply for reply in refusal.replies if isinstance(reply, AnswerLostError)):
+            refusal.add_note(f"{lost.subject} may have been added: look, and delete it if it was not there before")
+        outcomes = zip(deletions, refusal.replies, strict=True)
+        try:
+            yield Batch(tuple(deletion for deletion, reply in outcomes if not isinstance(reply, KernelError)))
+        except KernelError as error:
+            refusal.add_note(f"not all that had been added could be deleted again: {error}")
+        raise
