@@ -200,7 +200,8 @@ def _next(manager: KeyManager) -> bytes:
     return message
 
 
-def _text(name: str, messages: list[bytes]) -> str:
+def text_of(name: str, messages: list[bytes]) -> str:
+    """Return the block of a file that has these messages, numbered where there are several."""
     titles = [name] if len(messages) == 1 else [f"{name} {number}" for number in range(1, len(messages) + 1)]
     return "".join(
         "\n".join(
@@ -218,7 +219,7 @@ def main(path: Path) -> None:
     """Write what this kernel sends."""
     header = _HEADER.format(name=os.environ["LAB_KERNEL"], release=os.uname().release, day=datetime.now(UTC))
     with ExitStack() as stack:
-        blocks = [_text(name, messages) for name, messages in _captures(KeyManager(stack))]
+        blocks = [text_of(name, messages) for name, messages in _captures(KeyManager(stack))]
     path.write_text(header + "".join(blocks))
 
 

@@ -1,4 +1,4 @@
-"""Running a function in a child process that lacks something: a privilege, or a kernel's AF_KEY."""
+"""Child processes: such that lack something, a privilege or a kernel's AF_KEY, and such that work beside a test."""
 
 import ctypes
 import errno
@@ -6,10 +6,18 @@ import multiprocessing
 import platform
 import socket
 import struct
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
 
+#: What is done in rounds, and yields after each.
+Work = Callable[[], Generator[None, None, None]]
+
+_PATIENCE_S = 300
+_fork = multiprocessing.get_context("fork")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _CAPABILITY_VERSION_3 = 0x20080522  # <linux/capability.h>
@@ -22,8 +30,7 @@ _SOCKET_CALL = 41 if platform.machine() == "x86_64" else 198  # <asm/unistd.h>, 
 
 def in_child(prepare: Callable[[], None], function: Callable[[], str]) -> str:
     """Return what `function` returns in a forked child, after `prepare` there; its traceback, if it fails."""
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe(duplex=False)
+    ours, theirs = _fork.Pipe(duplex=False)
 
     def run(answer: Connection) -> None:
         try:
@@ -32,13 +39,50 @@ def in_child(prepare: Callable[[], None], function: Callable[[], str]) -> str:
         except BaseException:
             answer.send(traceback.format_exc())
 
-    child = fork.Process(target=run, args=(theirs,))
+    child = _fork.Process(target=run, args=(theirs,))
     child.start()
     theirs.close()
     with ours:
         result = str(ours.recv())
     child.join()
     return result
+
+
+@contextmanager
+def working(*works: Work) -> Iterator[Callable[[], list[int]]]:
+    """Let processes work, each to the end of its round; yield what says how many rounds they have done.
+
+    It is entered before an engine is opened, so that no two processes share a socket.
+    """
+    stop, failures = _fork.Event(), _fork.SimpleQueue()
+    done = [_fork.Value("L", 0) for _ in works]
+
+    def run_rounds(work: Work, rounds: "Synchronized[int]") -> None:
+        try:
+            with closing(work()) as turns:
+                while not stop.is_set():
+                    next(turns)
+                    rounds.value += 1
+        except BaseException:
+            failures.put(traceback.format_exc())
+
+    def rounds() -> list[int]:
+        assert failures.empty(), failures.get()
+        return [value.value for value in done]
+
+    processes = [_fork.Process(target=run_rounds, args=pair) for pair in zip(works, done, strict=True)]
+    for process in processes:
+        process.start()
+    try:
+        while not all(rounds()):
+            time.sleep(0.05)
+        yield rounds
+    finally:
+        stop.set()
+        for process in processes:
+            process.join(_PATIENCE_S)
+    assert failures.empty(), failures.get()
+    assert [process.exitcode for process in processes] == [0] * len(works)
 
 
 def drop_capabilities() -> None:

@@ -1,4 +1,4 @@
-"""A host with one key manager on it, which has registered over PF_KEY, and the packets that give it something to do.
+"""A host, the packets that give a key manager on it something to do, and one that has registered over PF_KEY.
 
 The host is a network namespace of its own. Registering takes a kernel long, since it looks for the module of every
 algorithm: one manager serves many tests.
@@ -24,8 +24,8 @@ REGISTERED = 7
 _DEVICE = "uplink"
 
 
-class KeyManager:
-    """A socket that has registered, the bytes that answered to it, an engine of the same host, and its namespace.
+class Host:
+    """A network namespace with the roaming host's addresses, and a socket for ESP in UDP at each.
 
     Behind the device there is nobody: what is sent there asks for its SA all the same.
     """
@@ -33,26 +33,12 @@ class KeyManager:
     def __init__(self, stack: ExitStack) -> None:
         self.namespace = stack.enter_context(Namespace.new())
         self.namespace.ip("\n".join(_commands()))
-        self.engine = stack.enter_context(self.open("pfkey"))
-        self.socket = stack.enter_context(self.listen())
-        self.socket.send(Message(MessageType.REGISTER, SAType.ESP, seq=REGISTERED, pid=REGISTERED))
-        self.registration = bytes(self.socket.receive_bytes() or b"")
         for family in ADDRESSES:
             stack.enter_context(self.namespace.call(partial(_encap_socket, family)))
 
     def open(self, name: EngineName) -> Engine:
         """Open another engine on this host."""
         return self.namespace.call(lambda: Engine.open(name))
-
-    def listen(self) -> PfkeySocket:
-        """Open a socket on this host that has not registered."""
-        return self.namespace.call(PfkeySocket)
-
-    def begin(self) -> None:
-        """Leave nothing of what was before."""
-        self.engine.flush_sas()
-        self.engine.flush_policies()
-        all_waiting(self.socket)
 
     def send_packet(self, family: int, port: int = 9000) -> None:
         """Send a packet from the roaming host's inner address to a port of the gateway's."""
@@ -72,6 +58,27 @@ class KeyManager:
         with self.namespace.call(lambda: socket.socket(_af(family), socket.SOCK_DGRAM)) as sock:
             sock.bind(source)
             sock.sendto(data, destination)
+
+
+class KeyManager(Host):
+    """A host with a socket that has registered, the bytes that answered to it, and an engine."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack)
+        self.engine = stack.enter_context(self.open("pfkey"))
+        self.socket = stack.enter_context(self.listen())
+        self.socket.send(Message(MessageType.REGISTER, SAType.ESP, seq=REGISTERED, pid=REGISTERED))
+        self.registration = bytes(self.socket.receive_bytes() or b"")
+
+    def listen(self) -> PfkeySocket:
+        """Open a socket on this host that has not registered."""
+        return self.namespace.call(PfkeySocket)
+
+    def begin(self) -> None:
+        """Leave nothing of what was before."""
+        self.engine.flush_sas()
+        self.engine.flush_policies()
+        all_waiting(self.socket)
 
 
 def encapsulated(family: int, spi: int) -> Extensions:

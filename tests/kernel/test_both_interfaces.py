@@ -101,6 +101,7 @@ def test_every_field_of_both_interfaces_is_read_back(interfaces: tuple[Engine, E
         {"encap": UdpEncap()},
         {"encap": UdpEncap(4500, 61234)},
         {"mode": Mode.TRANSPORT},
+        {"mode": Mode.BEET},
     ]
     _check_sas(interfaces, [make_sa(family, 0x1000 + n, **fields) for n, fields in enumerate(variations)])
 

@@ -17,6 +17,7 @@ from pfkeyx import (
     Algorithm,
     ClosedError,
     Engine,
+    Feature,
     InvalidRequestError,
     KernelError,
     Lifetime,
@@ -30,9 +31,12 @@ from pfkeyx import (
 )
 from pfkeyx.algorithms import Kind
 from pfkeyx.engine import EngineName
+from pfkeyx.model import Attribute
+from tests.kernel.audit import requires
 from tests.kernel.children import drop_capabilities, in_child, lose_af_key
 from tests.kernel.values import ADDRESSES, authentication, encryption, make_policies, make_sa
 
+XFRMA_TFCPAD, XFRMA_SA_DIR = 22, 33
 BAD_SAS: dict[str, Callable[[int], SA]] = {
     "takes a key of 16 or 24 or 32 bytes; this one has 17": lambda family: make_sa(
         family, encryption=encryption(AES_CBC, 17)
@@ -130,8 +134,25 @@ def test_a_refusal_of_the_kernel_names_operation_object_reason_and_detail(family
         assert engine.dump_sas() == []
     error = refusal.value
     assert (error.errno, error.operation, error.subject) == (errno.ENOSYS, "add SA", sa)
-    assert error.detail == "Requested CRYPT algorithm not found"
+    assert (error.detail, error.attribute) == ("Requested CRYPT algorithm not found", None)
     assert str(error) == f"add SA {sa}: {error.strerror} ({error.detail})"
+
+
+def test_an_attribute_that_the_kernel_takes_offence_at_is_named(family: int) -> None:
+    sa = make_sa(family, other=(Attribute(99, bytes(4)), Attribute(XFRMA_TFCPAD, b"\1")))
+    with Engine.open("xfrm") as engine, pytest.raises(KernelError) as refusal:
+        engine.add_sa(sa)
+    assert (refusal.value.errno, refusal.value.attribute) == (errno.ERANGE, "XFRMA_TFCPAD")
+    assert str(refusal.value) == f"add SA {sa}: {refusal.value.strerror} (XFRMA_TFCPAD: {refusal.value.detail})"
+    assert refusal.value.detail
+
+
+@requires(Feature.SA_DIRECTION)
+def test_an_attribute_with_a_value_that_cannot_be_is_named(family: int) -> None:
+    sa = make_sa(family, other=(Attribute(XFRMA_SA_DIR, b"\7"),))
+    with Engine.open("xfrm") as engine, pytest.raises(KernelError) as refusal:
+        engine.add_sa(sa)
+    assert (refusal.value.errno, refusal.value.attribute) == (errno.ERANGE, "XFRMA_SA_DIR")
 
 
 def test_an_absent_policy_is_refused_by_name(engine: Engine, family: int) -> None:

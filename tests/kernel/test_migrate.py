@@ -12,6 +12,7 @@ from pfkeyx import (
     HMAC_SHA256,
     SA,
     Authentication,
+    Direction,
     Encryption,
     Engine,
     Feature,
@@ -24,7 +25,7 @@ from pfkeyx import (
 )
 from tests.kernel.audit import requires
 from tests.kernel.moves import Place, check_wire, move, places, put_ahead, updates
-from tests.kernel.topology import Road
+from tests.kernel.topology import OUTWARD_SPI, Road
 from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption
 
@@ -130,6 +131,23 @@ def test_an_encapsulation_is_added(road: Road, traffic: Traffic, method: Method)
 @requires(Feature.MIGRATE_STATE)
 def test_an_encapsulation_is_taken_away(road: Road, traffic: Traffic) -> None:
     _move_encap(road, traffic, Method.MIGRATE_STATE, UdpEncap(), None)
+
+
+@requires(Feature.MIGRATE_STATE)
+def test_what_an_sa_did_for_its_nat_ends_with_its_encapsulation(road: Road) -> None:
+    road.set_up_tunnel(*GCM, encap=UdpEncap())
+    engine = road.roaming.engine
+    for sa in engine.dump_sas():
+        outbound = sa.id.spi == OUTWARD_SPI
+        forms = {True: (Direction.OUT, 0, 20, 0), False: (Direction.IN, 32, 0, 7)}
+        direction, window, keepalive_s, threshold_s = forms[outbound]
+        engine.delete_sa(sa.id)
+        kept = replace(sa, direction=direction, replay_window=window, nat_keepalive_s=keepalive_s)
+        engine.add_sa(replace(kept.as_written(), mapping_threshold_s=threshold_s))
+    first, second = places(road.family, UdpEncap())
+    update, _ = updates(first, replace(second, encap=None))
+    engine.migrate(update)
+    assert {(sa.encap, sa.nat_keepalive_s, sa.mapping_threshold_s) for sa in engine.dump_sas()} == {(None, 0, 0)}
 
 
 def test_an_encapsulation_is_not_taken_away_by_a_method_that_cannot(road: Road) -> None:

@@ -2,11 +2,11 @@
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from pfkeyx import Engine
-from pfkeyx.model import Protocol
+from pfkeyx import Engine, Mode, Protocol, Template, UnsupportedError
 from pfkeyx.native import lib
 from pfkeyx.pfkey.extensions import (
     AddressExtension,
@@ -36,7 +36,7 @@ from tests.kernel.raw import (
     types,
 )
 from tests.kernel.record import Record
-from tests.kernel.values import ADDRESSES
+from tests.kernel.values import ADDRESSES, make_policies
 
 _FIRST_OWN_REQID = lib.IPSEC_MANUAL_REQID_MAX + 1
 LIFETIMES = {ExtensionType.LIFETIME_HARD, ExtensionType.LIFETIME_SOFT, ExtensionType.LIFETIME_CURRENT}
@@ -117,6 +117,17 @@ def test_policies_that_linux_cannot_follow_are_refused(engine: Engine, family: i
         policy: Extensions = {ExtensionType.X_POLICY: PolicyExtension(lib.IPSEC_POLICY_NONE, direction)}
         assert refusal(engine, MessageType.X_SPDADD, selector(family) | policy) == errno.EINVAL
     assert engine.dump_policies() == []
+
+
+def test_a_template_in_beet_mode_is_refused_before_it_loses_its_addresses(engine: Engine, family: int) -> None:
+    at = ADDRESSES[family]
+    template = Template(mode=Mode.BEET, source=at.roaming, destination=at.gateway)
+    # Linux would read the template's addresses as 0.0.0.0.
+    with pytest.raises(UnsupportedError, match=r"template\.mode.*drops the addresses of mode beet"):
+        engine.add_policy(replace(make_policies(family)[0], templates=(template,)))
+    asked = IPsecRequest(Protocol.ESP, lib.IPSEC_MODE_BEET, lib.IPSEC_LEVEL_REQUIRE, 0, at.roaming, at.gateway)
+    (told,) = _policy(ask(engine, MessageType.X_SPDADD, selector(family) | outbound(asked))).requests
+    assert (told.source, told.destination) == (None, None)
 
 
 def test_policies_that_discard_and_that_let_pass_are_told_apart(engine: Engine, family: int) -> None:

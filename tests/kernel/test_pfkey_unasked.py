@@ -4,13 +4,11 @@ import errno
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 
 import pytest
 
-from pfkeyx import SA, Acquire, Direction, NotFoundError, SAId, SAState
+from pfkeyx import Acquire, NotFoundError
 from pfkeyx.native import lib
-from pfkeyx.pfkey.events import decode_acquire
 from pfkeyx.pfkey.extensions import (
     Combination,
     LifetimeExtension,
@@ -25,7 +23,7 @@ from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType, re
 from tests.kernel.manager import LATER_PORT, PORT, REGISTERED, KeyManager, encapsulated
 from tests.kernel.raw import Extensions, all_waiting, ask, ends, esp, host, outbound, refusal, selector, tunnel
 from tests.kernel.record import Record
-from tests.kernel.values import ADDRESSES, authentication, encryption, make_policies
+from tests.kernel.values import ADDRESSES, make_policies
 
 _PATIENCE_S = 120
 FAMILIES = (4, 6)
@@ -196,40 +194,6 @@ def test_a_peer_that_is_heard_from_another_port_is_told(manager: KeyManager, fam
         ExtensionType.X_NAT_T_DPORT: NatTPortExtension(LATER_PORT),
     }
     record.sent(family, MessageType.X_NAT_T_NEW_MAPPING)
-
-
-def test_a_tunnel_is_set_up_from_its_policy_as_the_draft_has_it(manager: KeyManager, family: int) -> None:
-    """draft-schilcher-mobike-pfkey-extension-01 §4: the id of the SPD entry leads from an ACQUIRE to its selectors."""
-    engine, (out, into, _) = manager.engine, make_policies(family)
-    engine.add_policies([out, into])
-    all_waiting(manager.socket)
-
-    manager.send_packet(family)
-    acquire = decode_acquire(_next(manager))
-    policy = engine.get_policy(acquire.policy_id)
-    assert (policy.selector, policy.direction) == (out.selector, Direction.OUT)
-    (template,) = policy.templates
-
-    spi = engine.get_spi(acquire.source, acquire.destination, reqid=template.reqid, sequence=acquire.sequence)
-    sa_out = SA(
-        SAId(acquire.destination, spi),
-        acquire.source,
-        reqid=template.reqid,
-        encryption=encryption(),
-        authentication=authentication(),
-    )
-    engine.update_sa(sa_out)
-    sa_in = replace(sa_out, id=SAId(acquire.source, 0x2001), source=acquire.destination)
-    engine.add_sa(sa_in)
-
-    all_waiting(manager.socket)
-    manager.send_packet(family)
-    assert manager.socket.receive() is None
-    found = engine.get_sa(sa_out.id)
-    assert (found.as_written(), found.state) == (sa_out, SAState.MATURE)
-    assert found.usage is not None
-    assert found.usage.packets == 1
-    assert {sa.id for sa in engine.dump_sas()} == {sa_out.id, sa_in.id}
 
 
 def _next(manager: KeyManager) -> Message:

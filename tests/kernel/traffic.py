@@ -32,8 +32,12 @@ class Stream:
     def send(self, count: int) -> None:
         """Send packets one after another and wait until each has arrived."""
         for number in range(count):
-            self.sender.sendto(_PAYLOAD.pack(number, time.monotonic_ns()), self.destination)
+            self.send_one(number)
             self.wait_for(0)
+
+    def send_one(self, number: int) -> None:
+        """Send one packet, and do not wait for it."""
+        self.sender.sendto(_PAYLOAD.pack(number, time.monotonic_ns()), self.destination)
 
     def flood(self, pause_s: float) -> None:
         """Send numbered packets for ever; what the kernel refuses is not sent again."""
@@ -41,7 +45,7 @@ class Stream:
         while True:
             number += 1
             with suppress(OSError):
-                self.sender.sendto(_PAYLOAD.pack(number, time.monotonic_ns()), self.destination)
+                self.send_one(number)
             time.sleep(pause_s)
 
     def wait_for(self, since_ns: int) -> None:
