@@ -13,8 +13,8 @@ from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing, only
 
-#: A timer from whose length as it is told that of a jiffy can be told. It is short, since it would stay if the one that
-#: was wanted could not be set afterwards.
+#: A timer from whose length as it is told that of a jiffy can be told. It is short, since it would stay where we are
+#: killed before the old one is set again.
 _SOME_JIFFIES = 20_000
 #: Milliseconds; with one more, and a jiffy of one, what the kernel tells of a timer overflows.
 _LONGEST_TIMER_MS = 0xFFFFFFFF // 10
@@ -63,10 +63,15 @@ class ProgressRequests:
     def _learn_hz(self, sa: SA) -> Operation[int]:
         if self._hz is None:
             # In one datagram, so that nobody else's timer is read.
-            _, told = yield Batch((self._set_timer(sa, _SOME_JIFFIES), self.get_progress(sa.id)), one_datagram=True)
+            before, _, told = yield Batch(
+                (self.get_progress(sa.id), self._set_timer(sa, _SOME_JIFFIES), self.get_progress(sa.id)),
+                one_datagram=True,
+            )
             hz = round(_SOME_JIFFIES * 1000 / told.timer_ms) if told.timer_ms else 0
             if hz not in _PLAUSIBLE_HZ:
                 raise MalformedReplyError(f"XFRM tells of {_SOME_JIFFIES} jiffies as {told.timer_ms} ms")
+            # What is wanted may be refused.
+            yield from ask(self._set_timer(sa, _jiffies(before.timer_ms, hz)))
             self._hz = hz
         return self._hz
 

@@ -283,20 +283,22 @@ def test_what_xfrm_always_had_is_not_asked_for(feature: Feature) -> None:
 @pytest.mark.parametrize(("told_ms", "hz"), [(200_000, 100), (80_000, 250), (66_600, 300), (20_000, 1000)])
 def test_a_timer_is_set_in_jiffies_whose_length_is_read_off_once(told_ms: int, hz: int) -> None:
     dialect = XfrmDialect()
-    read_off = [None, Progress(timer_ms=told_ms)]
-    _, first = drive(dialect.set_progress(OUTBOUND, Progress(timer_ms=2500, replay_threshold=3)), read_off, [None])
+    read_off = [Progress(timer_ms=1000), None, Progress(timer_ms=told_ms)]
+    _, first = drive(
+        dialect.set_progress(OUTBOUND, Progress(timer_ms=2500, replay_threshold=3)), read_off, [None], [None]
+    )
     _, second = drive(dialect.set_progress(OUTBOUND, Progress(timer_ms=1)), [None])
     assert first[0].one_datagram
     sent = [parts(request, 48) for batch in first + second for request in batch.requests]
-    assert [message[0] for message in sent] == [30, 31, 30, 30]
+    assert [message[0] for message in sent] == [31, 30, 31, 30, 30, 30]
     timers = [message[3].get(12) for message in sent if message[0] == 30]
-    assert timers == [struct.pack("=I", n) for n in (20_000, 5 * hz // 2, -(-hz // 1000))]
-    assert sent[2][3][11] == struct.pack("=I", 3)
+    assert timers == [struct.pack("=I", n) for n in (20_000, hz, 5 * hz // 2, -(-hz // 1000))]
+    assert sent[4][3][11] == struct.pack("=I", 3)
 
 
 @pytest.mark.parametrize("told_ms", [None, 0, 1, 10**9])
 def test_a_timer_that_makes_no_sense_is_not_reckoned_with(told_ms: int | None) -> None:
-    read_off = [None, Progress(timer_ms=told_ms)]
+    read_off = [Progress(timer_ms=1000), None, Progress(timer_ms=told_ms)]
     with pytest.raises(MalformedReplyError, match="20000 jiffies"):
         drive(XfrmDialect().set_progress(OUTBOUND, Progress(timer_ms=1)), read_off)
 
