@@ -15,6 +15,7 @@ from pfkeyx import (
     KernelError,
     NotFoundError,
     NotPermittedError,
+    SAChange,
     UnsupportedError,
 )
 from pfkeyx.engine import EngineName
@@ -53,7 +54,7 @@ async def test_what_is_refused_or_cancelled_in_asyncio_leaves_no_descriptor_open
         async with AsyncEngine.open(engine_name) as engine:
             with pytest.raises(NotFoundError):
                 await engine.get_sa(sa.id)
-            async with engine.watch() as events:
+            async with engine.watch(SAChange) as events:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(events.next(), 0.01)
     assert _descriptors() == before
