@@ -131,10 +131,10 @@ def test_a_dump_that_was_abandoned_does_not_stand_in_the_way_of_the_next(engine:
     fill_sas(range(MANY // 4))
 
     def interrupt(_number: int, _frame: object) -> None:
-        raise InterruptedError
+        raise KeyboardInterrupt
 
     shrink(engine._transport.fileno(), 64 << 10)
-    with pytest.raises(InterruptedError), _alarms(interrupt, every_s=0):
+    with pytest.raises(KeyboardInterrupt), _alarms(interrupt, every_s=0):
         list(iter(engine.dump_sas, []))
     assert SAS.numbers(engine.dump_sas()) == list(range(MANY // 4))
     assert engine.get_sa(owned_sa(1, 0).id).id == owned_sa(1, 0).id

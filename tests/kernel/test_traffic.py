@@ -264,8 +264,8 @@ def test_octets_end_an_sa(engine: Engine, engine_name: EngineName, road: Road, t
             traffic.outward.sender.sendto(PAYLOAD, traffic.outward.destination)
     else:
         pytest.fail(f"{outbound.id} outlived {_TRIES} packets")
-    # XFRM does not tell that an SA has reached its soft limit.
-    assert set(states) == ({SAState.MATURE, SAState.DYING} if engine.name == "pfkey" else {None})
+    # One that is over may be seen until the kernel has taken it away, and XFRM tells no state.
+    assert set(states) - {SAState.DEAD} == ({SAState.MATURE, SAState.DYING} if engine.name == "pfkey" else {None})
     with suppress(OSError):
         traffic.outward.sender.sendto(PAYLOAD, traffic.outward.destination)
     packets = tap.packets()
