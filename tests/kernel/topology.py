@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 from pfkeyx import Authentication, Encryption, Engine, Tunnel, UdpEncap
 from pfkeyx.engine import EngineName
 from pfkeyx.model import IPAddress
-from tests.kernel.namespace import CLONE_NEWNET
+from tests.kernel.namespace import CLONE_NEWNET, empty_sad
 from tests.kernel.values import ADDRESSES, roaming_tunnel
 from tests.kernel.wire import Wire
 
@@ -76,6 +76,7 @@ class Namespace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.call(empty_sad)
         os.close(self._fd)
 
 
