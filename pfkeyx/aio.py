@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 from pfkeyx.additions import add_policies, add_sas
 from pfkeyx.dialect import Dialect, ask_for
-from pfkeyx.engine import AnyMessage, EngineName, open_dialect, open_events
+from pfkeyx.engine import AnyMessage
 from pfkeyx.errors import ClosedError
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
@@ -36,6 +36,7 @@ from pfkeyx.model import (
     SPIRequest,
     Template,
 )
+from pfkeyx.opening import EngineName, open_dialect, open_events
 from pfkeyx.operation import Operation, Request, Transport, arun, arun_stream
 from pfkeyx.streams import AsyncEventStream
 

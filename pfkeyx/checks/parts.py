@@ -42,7 +42,7 @@ def check_end(operation: str, address: IPAddress) -> None:
     """Raise `InvalidRequestError` for what cannot be the end of an SA: the kernel takes it, and loses the traffic."""
     check_address(operation, address)
     if address.is_unspecified or address.is_multicast:
-        raise InvalidRequestError(f"{operation}: {address} cannot be the end of a tunnel")
+        raise InvalidRequestError(f"{operation}: {address} cannot be the end of an SA")
 
 
 def check_spi(operation: str, spi: int) -> None:

@@ -15,20 +15,17 @@ from pfkeyx.checks.parts import (
 )
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import (
+    ADDRESSED_MODES,
     Action,
     DefaultPolicy,
     Direction,
     HashThreshold,
-    Mode,
     Policy,
     PolicyId,
     PolicyType,
     Share,
     Template,
 )
-
-#: Modes in which the kernel looks for the SA between the template's addresses, and not the packet's.
-_BETWEEN_ITS_ADDRESSES = (Mode.TUNNEL, Mode.BEET, Mode.IPTFS)
 
 
 def check_policy_id(operation: str, policy_id: PolicyId) -> None:
@@ -88,8 +85,8 @@ def check_moves(operation: str, policy_id: PolicyId, moves: Sequence[tuple[Templ
             if template.source is None or template.destination is None:
                 raise InvalidRequestError(f"{operation} {policy_id}: a move has old and new addresses, in every mode")
             check_pair(f"{operation} {policy_id}", template.source, template.destination)
-            check_end(f"{operation} {policy_id}", template.source)
-            check_end(f"{operation} {policy_id}", template.destination)
+            for end in (template.source, template.destination) if template is new else ():
+                check_end(f"{operation} {policy_id}", end)
 
 
 def check_default_policy(operation: str, policy: DefaultPolicy) -> None:
@@ -122,5 +119,5 @@ def _check_template(operation: str, template: Template) -> None:
     check_bits(operation, "template", 8, share=template.share)
     for mask in template.algorithm_masks:
         check_bits(operation, "template", 32, **{"algorithm mask": mask})
-    if template.source is None and template.mode in _BETWEEN_ITS_ADDRESSES:
+    if template.source is None and template.mode in ADDRESSED_MODES:
         raise InvalidRequestError(f"{operation}: a {template.mode} template needs source and destination")

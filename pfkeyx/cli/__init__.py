@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pfkeyx import __version__
 from pfkeyx.algorithms import AES_CBC, AES_GCM, CHACHA20_POLY1305, by_name
-from pfkeyx.engine import EngineName
 from pfkeyx.errors import InvalidRequestError, PfkeyxError, UnsupportedError
 from pfkeyx.migration import Method
+from pfkeyx.opening import EngineName
 
 DONE, REFUSED, USAGE, UNSUPPORTED, INTERRUPTED = 0, 1, 2, 3, 130
 

@@ -17,6 +17,7 @@ from pfkeyx.model.addresses import (
     same_family,
 )
 from pfkeyx.model.numbers import (
+    ADDRESSED_MODES,
     NO_EXTRA_FLAGS,
     NO_FLAGS,
     NO_OFFLOAD_FLAGS,
@@ -57,6 +58,7 @@ from pfkeyx.model.sa import EVERY_SA, SA, Progress, SADInfo, SAFilter, SAId, SPI
 from pfkeyx.model.tunnel import Tunnel
 
 __all__ = [
+    "ADDRESSED_MODES",
     "EVERY_SA",
     "NO_EXTRA_FLAGS",
     "NO_FLAGS",

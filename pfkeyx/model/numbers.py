@@ -44,6 +44,10 @@ class Mode(OpenEnum):
         return self.name.lower()
 
 
+#: Modes in which the kernel looks for the SA between a template's addresses, and not the packet's.
+ADDRESSED_MODES = (Mode.TUNNEL, Mode.BEET, Mode.IPTFS)
+
+
 class Direction(OpenEnum):
     """Where in a packet's way a policy stands; FORWARD is for what arrived through a tunnel and goes on.
 

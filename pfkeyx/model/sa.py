@@ -146,8 +146,8 @@ class Progress:
     """How far an SA is: what `Engine.get_progress` reads and `Engine.set_progress` writes (XFRM's "aevents").
 
     `replay` and `usage` are what a second gateway needs to take over. The kernel announces progress (`SAProgress`)
-    after `replay_threshold` packets, and `timer_ms` milliseconds after the last announcement if there was any traffic;
-    both are None where they were not read, or shall stay as they are.
+    after `replay_threshold` packets, and `timer_ms` milliseconds, which are read in steps of 100, after the last
+    announcement if there was any traffic. None was not read, or shall stay as it is.
     """
 
     replay: Replay | None = None

@@ -27,10 +27,10 @@ from pfkeyx.model import (
     Template,
 )
 from pfkeyx.operation import Operation, Request
-from pfkeyx.pfkey import codec, features, limits, parts
+from pfkeyx.pfkey import codec, limits, parts, probes
+from pfkeyx.pfkey.answers import Answer, make_request, nothing
 from pfkeyx.pfkey.extensions import SA2Extension, SAExtension, SPIRangeExtension
 from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType
-from pfkeyx.pfkey.wire import Answer, make_request, nothing
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ class PfkeyDialect:
     def message(self, message: Any) -> Request[tuple[Message, ...]]:
         """Return the request that sends a `Message` as it is, but for its pid, and for its seq where that is 0."""
         if not isinstance(message, Message):
-            features.refuse(Feature.XFRM)
+            probes.refuse(Feature.XFRM)
         if message.type is MessageType.X_PROMISC and message.satype and not message.extensions:
             # It would hear its own requests, which look like their answers.
             raise InvalidRequestError(
@@ -171,59 +171,59 @@ class PfkeyDialect:
 
     def supports(self, feature: Feature) -> Operation[Support]:
         """Probe the kernel for a feature without changing anything."""
-        return features.supports(feature)
+        return probes.supports(feature)
 
     def restore_sa(self, sa: SA) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY sets neither sequence numbers nor counters."""
         del sa
-        features.refuse(Feature.RESTORE)
+        probes.refuse(Feature.RESTORE)
 
     def expire_sa(self, sa_id: SAId, hard: bool) -> NoReturn:
         """Raise `UnsupportedError`: Linux takes a SADB_EXPIRE from nobody."""
         del sa_id, hard
-        features.refuse(Feature.EXPIRE_REQUEST)
+        probes.refuse(Feature.EXPIRE_REQUEST)
 
     def expire_policy(self, policy_id: PolicyId | int, hard: bool) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY on Linux has no policies that expire on request."""
         del policy_id, hard
-        features.refuse(Feature.EXPIRE_REQUEST)
+        probes.refuse(Feature.EXPIRE_REQUEST)
 
     def get_progress(self, sa_id: SAId) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY does not show sequence numbers."""
         del sa_id
-        features.refuse(Feature.PROGRESS)
+        probes.refuse(Feature.PROGRESS)
 
     def set_progress(self, sa: SA, progress: Progress) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY does not set sequence numbers."""
         del sa, progress
-        features.refuse(Feature.PROGRESS)
+        probes.refuse(Feature.PROGRESS)
 
     def get_sad_info(self) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY does not tell how full the SAD is."""
-        features.refuse(Feature.TABLE_INFO)
+        probes.refuse(Feature.TABLE_INFO)
 
     def get_spd_info(self) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY does not tell how full the SPD is."""
-        features.refuse(Feature.TABLE_INFO)
+        probes.refuse(Feature.TABLE_INFO)
 
     def set_spd_thresholds(self, ipv4: HashThreshold | None, ipv6: HashThreshold | None) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY does not set how policies are found."""
         del ipv4, ipv6
-        features.refuse(Feature.TABLE_INFO)
+        probes.refuse(Feature.TABLE_INFO)
 
     def get_default_policy(self) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY does not show the default policy."""
-        features.refuse(Feature.DEFAULT_POLICY)
+        probes.refuse(Feature.DEFAULT_POLICY)
 
     def set_default_policy(self, policy: DefaultPolicy) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY does not set the default policy."""
         del policy
-        features.refuse(Feature.DEFAULT_POLICY)
+        probes.refuse(Feature.DEFAULT_POLICY)
 
     def migrate_sa(self, sa: SA, moved: SA) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY moves no single SA."""
         del sa, moved
-        features.refuse(Feature.MIGRATE_STATE)
+        probes.refuse(Feature.MIGRATE_STATE)
 
     def _write_sa(
         self, operation: str, message_type: MessageType, sa: SA, hints: Mapping[int, str] | None = None

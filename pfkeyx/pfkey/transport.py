@@ -14,9 +14,9 @@ from typing import Any, Self
 
 from pfkeyx.errors import AnswerLostError, KernelError, UnsupportedError
 from pfkeyx.operation import Batch, Exchange, Request, Stream
+from pfkeyx.pfkey.answers import Answer, Wire
 from pfkeyx.pfkey.message import Message, MessageType, Outgoing, read, read_header
 from pfkeyx.pfkey.sockets import PfkeySocket
-from pfkeyx.pfkey.wire import Answer, Wire
 
 #: Their answers, and what others cause meanwhile, stay far below the receive buffer.
 _PIPELINED = 32

@@ -6,6 +6,7 @@ from socket import AF_INET, AF_INET6
 from typing import Any
 
 from pfkeyx.model import (
+    ADDRESSED_MODES,
     SA,
     Action,
     DefaultPolicy,
@@ -39,8 +40,6 @@ from pfkeyx.xfrm.algorithms import algorithm_attributes, decode_authentication, 
 _TIMER_UNIT_MS = 100
 _DEFAULT_ACTIONS = {Action.ALLOW: wire.XFRM_USERPOLICY_ACCEPT, Action.BLOCK: wire.XFRM_USERPOLICY_BLOCK}
 _ACTIONS = {number: action for action, number in _DEFAULT_ACTIONS.items()}
-#: Modes whose templates have addresses, of zeros too: those stand for any.
-_WITH_ADDRESSES = (Mode.TUNNEL, Mode.BEET, Mode.IPTFS)
 _ALL_ALGORITHMS = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
@@ -357,7 +356,7 @@ def _decode_failures(fields: dict[str, Any]) -> Failures:
 
 def _decode_template(fields: dict[str, Any]) -> Template:
     mode = Mode(fields["mode"])
-    addressed = mode in _WITH_ADDRESSES or any(fields["saddr"]) or any(fields["id"]["daddr"])
+    addressed = mode in ADDRESSED_MODES or any(fields["saddr"]) or any(fields["id"]["daddr"])
     masks = (fields["aalgos"], fields["ealgos"], fields["calgos"])
     return Template(
         protocol=Protocol(fields["id"]["proto"]),

@@ -315,16 +315,6 @@ def decode_lifetime(fields: dict[str, Any]) -> Lifetime:
     return Lifetime(soft=limit("soft"), hard=limit("hard"))
 
 
-def usage_fields(usage: Usage) -> dict[str, Any]:
-    """Return the `xfrm_lifetime_cur` of counters."""
-    return {
-        "bytes": usage.octets,
-        "packets": usage.packets,
-        "add_time": usage.added,
-        "use_time": usage.first_used,
-    }
-
-
 def decode_policy_lifetime(fields: dict[str, Any]) -> Lifetime:
     """Return the limits of a policy, of which the kernel counts neither octets nor packets, so that 0 is none."""
     lifetime = decode_lifetime(fields)
@@ -333,6 +323,16 @@ def decode_policy_lifetime(fields: dict[str, Any]) -> Lifetime:
         for limit in (lifetime.soft, lifetime.hard)
     )
     return Lifetime(soft, hard)
+
+
+def usage_fields(usage: Usage) -> dict[str, Any]:
+    """Return the `xfrm_lifetime_cur` of counters."""
+    return {
+        "bytes": usage.octets,
+        "packets": usage.packets,
+        "add_time": usage.added,
+        "use_time": usage.first_used,
+    }
 
 
 def decode_usage(fields: dict[str, Any], last_used: int | None = None) -> Usage:

@@ -46,7 +46,7 @@ _ATTRIBUTES = {
 _NUMBERS = {name: number for number, name in wire.ATTRIBUTE_NAMES.items()}
 #: Attributes that a kernel may be too old for: it would pass over them. Every kernel in use has those before.
 _YOUNG = {name: feature for feature, name in _ATTRIBUTES.items() if _NUMBERS[name] >= _NUMBERS["XFRMA_OFFLOAD_DEV"]}
-#: No SA can have the broadcast address for its destination and a reserved SPI (RFC 4303 §2.1).
+#: No SA is for the broadcast address, with an SPI that is reserved (RFC 4303 §2.1).
 _NOBODY = SAId(IPv4Address("255.255.255.255"), 1)
 #: A policy of this index would be the last of half a thousand million.
 _NO_POLICY = 0xFFFFFFF8

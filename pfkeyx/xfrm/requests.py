@@ -2,7 +2,7 @@
 
 import errno
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NoReturn
 
@@ -18,10 +18,7 @@ from pyroute2.netlink import (
 
 from pfkeyx.checks import (
     ADDITION_HINTS,
-    check_end,
     check_filter,
-    check_moves,
-    check_pair,
     check_policy,
     check_policy_id,
     check_policy_index,
@@ -37,8 +34,6 @@ from pfkeyx.events import Acquire
 from pfkeyx.features import Feature
 from pfkeyx.model import (
     SA,
-    AddressPair,
-    Encap,
     Policy,
     PolicyId,
     PolicyType,
@@ -47,13 +42,13 @@ from pfkeyx.model import (
     SAFilter,
     SAId,
     SPIRequest,
-    Template,
     any_selector,
 )
 from pfkeyx.operation import Request
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.answers import Answer, Wire, every, is_dump, nothing, only
+from pfkeyx.xfrm.moves import MoveRequests
 from pfkeyx.xfrm.probes import ONLY_PFKEY, Probing, needs_of
 from pfkeyx.xfrm.progress import ProgressRequests
 from pfkeyx.xfrm.tables import TableRequests
@@ -68,7 +63,6 @@ _UPDATE_HINTS = {
     "for the rest delete it, and add it anew",
 }
 _POLICY_HINTS = {errno.EEXIST: "update_policy replaces it"}
-_MOVE_HINTS = {errno.ENODATA: "no template of the policy is like an old one, or an SA could not be made anew"}
 
 #: Messages that are answered by one message; any other by an acknowledgement.
 _ANSWERED = {
@@ -82,7 +76,7 @@ _ANSWERED = {
 }
 
 
-class XfrmDialect(ProgressRequests, TableRequests, Probing):
+class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
     """NETLINK_XFRM: everything that the model can say. It remembers what it has found out about its kernel."""
 
     name = "xfrm"
@@ -257,61 +251,6 @@ class XfrmDialect(ProgressRequests, TableRequests, Probing):
         flags |= _ACKED if answer is Answer.ACK else NLM_F_REQUEST
         return Request("send XFRM message", number, Wire(_encoded(message, number, flags), answer), tuple)
 
-    def migrate_policy(
-        self,
-        policy_id: PolicyId,
-        moves: Sequence[tuple[Template, Template]],
-        encap: Encap | None = None,
-        kmaddress: AddressPair | None = None,
-    ) -> Request[None]:
-        """Return the request that moves a policy's templates, and the newest SA of each (XFRM_MSG_MIGRATE).
-
-        `moves` are pairs of old and new templates. `encap` is what the moved SAs are encapsulated in, which
-        kernels since 7.2 drop unless it is said again. `kmaddress` is told to those who listen.
-        """
-        check_moves("migrate policy", policy_id, moves)
-        if policy_id.mark is not None:
-            # No kernel reads it: some would move a policy with another mark, others find none.
-            raise UnsupportedError("mark", f"migrate policy {policy_id}: XFRM_MSG_MIGRATE finds no policy by its mark")
-        attributes = [
-            *parts.mark_attributes(None, policy_id.if_id),
-            *codec.policy_type_attributes(policy_id.type),
-            ("XFRMA_MIGRATE", [_migrate_fields(old, new) for old, new in moves]),
-        ]
-        if encap is not None:
-            attributes.append(("XFRMA_ENCAP", parts.encap_fields(encap)))
-        if kmaddress is not None:
-            attributes.append(("XFRMA_KMADDRESS", _kmaddress_fields(kmaddress)))
-        fields = codec.policy_id_fields(policy_id)
-        message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, fields, attributes)
-        needs = (Feature.MIGRATE, *needs_of(attributes))
-        return Request("migrate policy", policy_id, Wire(message, Answer.ACK), nothing, _MOVE_HINTS, needs)
-
-    def migrate_sa(self, sa: SA, moved: SA) -> Request[None]:
-        """Return the request that moves one SA, found by its SPI, to where `moved` is (XFRM_MSG_MIGRATE_STATE).
-
-        Mark, reqid and selector are sent as they are, since the kernel takes them as sent. All else is inherited, what
-        the model does not name too, but for an encapsulation that `moved` has otherwise than `sa`.
-        """
-        check_sa_id("migrate SA", sa.id)
-        check_pair("migrate SA", moved.source, moved.destination)
-        for address in (moved.source, moved.destination):
-            check_end("migrate SA", address)
-        mark = sa.id.mark
-        fields = {
-            "id": codec.sa_id_fields(sa.id),
-            "new_daddr": moved.destination.packed,
-            "new_saddr": moved.source.packed,
-            "old_mark": {"v": mark.value, "m": mark.mask} if mark else None,
-            "new_sel": codec.sa_selector_fields(sa),
-            "new_reqid": sa.reqid,
-            "new_family": parts.family_of(moved.destination),
-        }
-        attributes = codec.encap_attributes(moved) if moved.encap != sa.encap else []
-        message = parts.encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
-        needs = (Feature.MIGRATE_STATE,)
-        return Request("migrate SA", sa, Wire(message, Answer.ACK), nothing, needs=needs)
-
     def _write_sa(
         self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str]
     ) -> Request[None]:
@@ -358,36 +297,6 @@ def _check_can_be_found(operation: str, sa_id: SAId) -> None:
             f"{operation} {sa_id}: an SA of Mobile IPv6 is found by both addresses (XFRMA_SRCADDR), which only "
             "exchange can say; dump_sas and flush_sas take its protocol",
         )
-
-
-def _migrate_fields(old: Template, new: Template) -> dict[str, Any]:
-    old_ends, new_ends = _ends(old), _ends(new)
-    return {
-        "old_daddr": old_ends.remote.packed,
-        "old_saddr": old_ends.local.packed,
-        "new_daddr": new_ends.remote.packed,
-        "new_saddr": new_ends.local.packed,
-        "proto": old.protocol,
-        "mode": old.mode,
-        "reqid": old.reqid,
-        "old_family": parts.family_of(old_ends.local),
-        "new_family": parts.family_of(new_ends.local),
-    }
-
-
-def _ends(template: Template) -> AddressPair:
-    assert template.source is not None  # as check_moves has seen
-    assert template.destination is not None
-    return AddressPair(template.source, template.destination)
-
-
-def _kmaddress_fields(kmaddress: AddressPair) -> dict[str, Any]:
-    check_pair("migrate policy", kmaddress.local, kmaddress.remote)
-    return {
-        "local": kmaddress.local.packed,
-        "remote": kmaddress.remote.packed,
-        "family": parts.family_of(kmaddress.local),
-    }
 
 
 def _encoded(message: nlmsg, number: int, flags: int) -> bytearray:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from pfkeyx import Engine, Feature, Method
-from pfkeyx.engine import EngineName
+from pfkeyx.opening import EngineName
 from tests.kernel.audit import (
     pytest_configure,
     pytest_make_collect_report,

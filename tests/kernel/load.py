@@ -33,8 +33,8 @@ from pfkeyx import (
     SAId,
     Selector,
 )
-from pfkeyx.engine import EngineName
 from pfkeyx.native import lib
+from pfkeyx.opening import EngineName
 from pfkeyx.xfrm import XfrmDialect
 from pfkeyx.xfrm.transport import open_socket
 from tests.kernel.children import Work, working

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from functools import partial
 
 from pfkeyx import Engine, Key
-from pfkeyx.engine import EngineName
 from pfkeyx.native import lib
+from pfkeyx.opening import EngineName
 from pfkeyx.pfkey.extensions import KeyExtension, NatTPortExtension, NatTTypeExtension, SAExtension
 from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType
 from pfkeyx.pfkey.sockets import PfkeySocket

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from pfkeyx import AES_GCM, AsyncEngine, ClosedError, NotFoundError
-from pfkeyx.engine import EngineName
+from pfkeyx.opening import EngineName
 from tests.kernel.moves import check_wire, places, updates
 from tests.kernel.topology import Road
 from tests.kernel.traffic import Traffic

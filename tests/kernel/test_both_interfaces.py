@@ -38,8 +38,8 @@ from pfkeyx import (
     UnsupportedError,
 )
 from pfkeyx.algorithms import AUTH_NULL, HMAC_SHA256_96, TRIPLE_DES_CBC
-from pfkeyx.engine import EngineName
 from pfkeyx.model import any_selector
+from pfkeyx.opening import EngineName
 from tests.kernel.values import ADDRESSES, authentication, by_identity, encryption, make_policies, make_sa
 
 LIMITS = Lifetime(

@@ -18,7 +18,7 @@ from pfkeyx import (
     SAChange,
     UnsupportedError,
 )
-from pfkeyx.engine import EngineName
+from pfkeyx.opening import EngineName
 from pfkeyx.xfrm.transport import open_socket
 from tests.kernel.children import drop_capabilities, in_child, lose_af_key
 from tests.kernel.values import make_sa

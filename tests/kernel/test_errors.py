@@ -30,8 +30,8 @@ from pfkeyx import (
     by_name,
 )
 from pfkeyx.algorithms import Kind
-from pfkeyx.engine import EngineName
 from pfkeyx.model import Attribute
+from pfkeyx.opening import EngineName
 from tests.kernel.audit import requires
 from tests.kernel.children import drop_capabilities, in_child, lose_af_key
 from tests.kernel.values import ADDRESSES, authentication, encryption, make_policies, make_sa

@@ -38,8 +38,8 @@ from pfkeyx import (
     Tunnel,
     UdpEncap,
 )
-from pfkeyx.engine import EngineName
 from pfkeyx.model import EVERY_SA
+from pfkeyx.opening import EngineName
 from pfkeyx.operation import Request, ask, run
 from pfkeyx.xfrm import XfrmDialect, XfrmTransport
 from tests.kernel.topology import INWARD_SPI, Road

@@ -3,7 +3,7 @@
 import pytest
 
 from pfkeyx import Engine, Feature
-from pfkeyx.engine import EngineName
+from pfkeyx.opening import EngineName
 
 #: What a dialect, and not the kernel, decides.
 _PFKEY_HAS = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER, Feature.MIGRATE}

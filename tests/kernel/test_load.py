@@ -14,7 +14,7 @@ from itertools import cycle, islice
 import pytest
 
 from pfkeyx import SA, AsyncEngine, Change, Engine, Event, SAChange, SAFilter
-from pfkeyx.engine import EngineName
+from pfkeyx.opening import EngineName
 from tests.kernel.children import working
 from tests.kernel.load import (
     MANY,

@@ -29,7 +29,7 @@ from pfkeyx import (
     SecurityContext,
     Template,
 )
-from pfkeyx.engine import EngineName
+from pfkeyx.opening import EngineName
 from tests.kernel.values import ADDRESSES, make_policies, make_sa
 
 LABEL = SecurityContext(b"system_u:object_r:ipsec_spd_t:s0\0")

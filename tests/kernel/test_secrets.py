@@ -21,7 +21,7 @@ from pfkeyx import (
     PfkeyxError,
 )
 from pfkeyx.algorithms import Kind
-from pfkeyx.engine import EngineName
+from pfkeyx.opening import EngineName
 from pfkeyx.operation import Batch
 from tests.kernel.moves import places, updates
 from tests.kernel.topology import Road

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pfkeyx import SA, AsyncEngine, ClosedError, Engine, InvalidRequestError, Policy, Protocol, SAFilter
-from pfkeyx.engine import EngineName
+from pfkeyx.opening import EngineName
 from tests.kernel.values import ADDRESSES, by_identity, make_policies, make_sa
 
 #: More than are handed out at once.

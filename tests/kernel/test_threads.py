@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pfkeyx import SA, AsyncEngine, Change, ClosedError, Engine, SAChange
-from pfkeyx.engine import EngineName
 from pfkeyx.model import EVERY_SA
+from pfkeyx.opening import EngineName
 from pfkeyx.xfrm import XfrmDialect
 from tests.kernel.values import make_sa
 

@@ -30,8 +30,8 @@ from pfkeyx import (
     UdpEncap,
     Usage,
 )
-from pfkeyx.engine import EngineName
 from pfkeyx.model import IPAddress, any_selector
+from pfkeyx.opening import EngineName
 from tests.kernel.topology import DEVICE, Host, Road
 from tests.kernel.traffic import Stream, Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption

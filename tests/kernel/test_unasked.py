@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from pfkeyx import SA, Acquire, Direction, Engine, EventStream, SAId, SAState
-from pfkeyx.engine import EngineName
+from pfkeyx.opening import EngineName
 from tests.kernel.manager import Host
 from tests.kernel.values import ADDRESSES, authentication, encryption, make_policies
 

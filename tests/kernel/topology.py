@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from pfkeyx import Authentication, Encryption, Engine, Tunnel, UdpEncap
-from pfkeyx.engine import EngineName
 from pfkeyx.model import IPAddress
+from pfkeyx.opening import EngineName
 from tests.kernel.namespace import CLONE_NEWNET, empty_sad
 from tests.kernel.values import ADDRESSES, roaming_tunnel
 from tests.kernel.wire import Wire

@@ -19,7 +19,7 @@ FLOORS = (
     ("dialect",),
     ("pfkey", "xfrm"),
     ("migration",),
-    ("additions", "streams"),
+    ("additions", "opening", "streams"),
     ("engine",),
     ("aio", "testing"),
     ("",),

@@ -6,8 +6,8 @@ from typing import NoReturn
 from pfkeyx.errors import KernelError, UnsupportedError
 from pfkeyx.features import Feature, Support
 from pfkeyx.operation import Operation, ask
+from pfkeyx.pfkey.answers import Answer, make_request, nothing
 from pfkeyx.pfkey.message import Message, MessageType
-from pfkeyx.pfkey.wire import Answer, make_request, nothing
 
 _SPOKEN = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER}
 #: What PF_KEY has no words for.
@@ -81,7 +81,7 @@ def _probe_migrate() -> Operation[Support]:
             return Support(True, "the kernel understands SADB_X_MIGRATE")
         if error.errno == errno.ENOPROTOOPT:
             return Support(False, "the kernel was built without CONFIG_NET_KEY_MIGRATE")
-        return Support(None, f"SADB_X_MIGRATE: {error.strerror}")
+        return Support(None, f"SADB_X_MIGRATE: {error.strerror}", error)
     return Support(None, "SADB_X_MIGRATE: the probe was accepted, which it should not be")
 
 
@@ -94,5 +94,5 @@ def _probe_refused(message_type: MessageType, reason: str) -> Operation[Support]
             return Support(False, f"{message_type}: {reason}")
         if error.errno == errno.EINVAL:
             return Support(True, f"the kernel understands {message_type}")
-        return Support(None, f"{message_type}: {error.strerror}")
+        return Support(None, f"{message_type}: {error.strerror}", error)
     return Support(None, f"{message_type}: the probe was accepted, which it should not be")

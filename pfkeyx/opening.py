@@ -1,0 +1,63 @@
+"""The opening of a kernel interface, for requests and for events. What is done with it then is not known here."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pfkeyx.dialect import Dialect, EventSource
+from pfkeyx.errors import ClosedError, InvalidRequestError, UnsupportedError
+from pfkeyx.events import Event, SAProgress
+from pfkeyx.operation import Transport
+
+if TYPE_CHECKING:
+    from pfkeyx.pfkey import PfkeyEvents
+    from pfkeyx.xfrm import XfrmEvents
+
+EngineName = Literal["xfrm", "pfkey"]
+
+
+def open_events(dialect: Dialect, transport: Transport, kinds: Sequence[type[Event]], netns: str | None) -> EventSource:
+    """Open a listening socket of a dialect, which passes over what was asked for on `transport`."""
+    if transport.fileno() < 0:
+        raise ClosedError()
+    source = _event_source(dialect)
+    for kind in kinds:
+        if kind not in source.KINDS:
+            raise UnsupportedError(kind.__name__, f"{dialect.name} does not tell of it; open the xfrm engine")
+    return source(kinds or tuple(source.KINDS - {SAProgress}), netns, transport.has_sent)
+
+
+def open_dialect(name: EngineName | None, netns: str | None) -> tuple[Dialect, Transport]:
+    """Open a kernel interface and return its dialect and transport; see `Engine.open`."""
+    if name not in (*get_args(EngineName), None):
+        raise InvalidRequestError(f"open {name}: there is no such engine; take {' or '.join(get_args(EngineName))}")
+    if name == "pfkey":
+        return _open_pfkey(netns)
+    try:
+        return _open_xfrm(netns)
+    except UnsupportedError:
+        if name == "xfrm":
+            raise
+        return _open_pfkey(netns)
+
+
+# The dialects are imported where they are opened: pyroute2 alone takes 0.2 s.
+def _event_source(dialect: Dialect) -> "type[XfrmEvents | PfkeyEvents]":
+    if dialect.name == "xfrm":
+        from pfkeyx.xfrm import XfrmEvents
+
+        return XfrmEvents
+    from pfkeyx.pfkey import PfkeyEvents
+
+    return PfkeyEvents
+
+
+def _open_xfrm(netns: str | None) -> tuple[Dialect, Transport]:
+    from pfkeyx.xfrm import XfrmDialect, XfrmTransport
+
+    return XfrmDialect(), XfrmTransport(netns)
+
+
+def _open_pfkey(netns: str | None) -> tuple[Dialect, Transport]:
+    from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
+
+    return PfkeyDialect(), PfkeyTransport(netns)
