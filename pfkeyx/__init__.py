@@ -56,6 +56,7 @@ from pfkeyx.errors import (
     NotFoundError,
     NotPermittedError,
     PfkeyxError,
+    SupersededError,
     UnsupportedError,
 )
 from pfkeyx.events import (
@@ -81,13 +82,18 @@ from pfkeyx.features import Feature, Support, SupportedAlgorithm, SupportedAlgor
 from pfkeyx.migration import (
     KEEP,
     AddressUpdate,
+    FieldChange,
     Keep,
+    Left,
+    Loss,
     Method,
     MigrationPlan,
     MigrationReport,
     PolicyMove,
+    ProgressCallback,
     SAMove,
     Step,
+    changes,
 )
 from pfkeyx.model import (
     EVERY_SA,
@@ -197,6 +203,7 @@ __all__ = [
     "Expire",
     "Failures",
     "Feature",
+    "FieldChange",
     "HashThreshold",
     "IPAddress",
     "InvalidRequestError",
@@ -204,8 +211,10 @@ __all__ = [
     "Keep",
     "KernelError",
     "Key",
+    "Left",
     "Lifetime",
     "Limit",
+    "Loss",
     "MalformedReplyError",
     "Mark",
     "Method",
@@ -231,6 +240,7 @@ __all__ = [
     "Port",
     "Prefix",
     "Progress",
+    "ProgressCallback",
     "ProgressCause",
     "Proposal",
     "Protocol",
@@ -252,6 +262,7 @@ __all__ = [
     "Selector",
     "Share",
     "Step",
+    "SupersededError",
     "Support",
     "SupportedAlgorithm",
     "SupportedAlgorithms",
@@ -264,4 +275,5 @@ __all__ = [
     "__version__",
     "by_ikev2_id",
     "by_name",
+    "changes",
 ]

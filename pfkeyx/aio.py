@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -11,7 +12,7 @@ from pfkeyx.engine import AnyMessage
 from pfkeyx.errors import ClosedError
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
-from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
+from pfkeyx.migration import AddressUpdate, Loss, Method, MigrationPlan, MigrationReport, ProgressCallback
 from pfkeyx.migration.move import migrate, plan_migration
 from pfkeyx.model import (
     EVERY_SA,
@@ -43,6 +44,14 @@ from pfkeyx.streams import AsyncEventStream
 T = TypeVar("T")
 
 
+@dataclass(slots=True, eq=False)
+class _Move:
+    """A move that is not over yet."""
+
+    update: AddressUpdate
+    is_superseded: bool = False
+
+
 class AsyncEngine:
     """An open kernel interface for asyncio; methods are those of `Engine`, awaited, and raise the same.
 
@@ -56,6 +65,7 @@ class AsyncEngine:
         self._netns = netns
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[object]] = set()
+        self._moves: list[_Move] = []
         self._is_closed = False
 
     @classmethod
@@ -241,17 +251,43 @@ class AsyncEngine:
         """See `Engine.migrate_sa`."""
         await self._ask(self._dialect.migrate_sa(sa, sa.moved(source, destination, encap)))
 
-    async def plan_migration(self, update: AddressUpdate, method: Method | None = None) -> MigrationPlan:
+    async def plan_migration(
+        self, update: AddressUpdate, method: Method | None = None, *, hold: bool = False
+    ) -> MigrationPlan:
         """See `Engine.plan_migration`."""
-        return await self._run(plan_migration(self._dialect, update, method))
+        return await self._run(plan_migration(self._dialect, update, method, hold=hold))
 
-    async def migrate(self, what: MigrationPlan | AddressUpdate) -> MigrationReport:
-        """See `Engine.migrate`; a cancelled caller does not leave half a tunnel moved."""
-        return await self._run(migrate(self._dialect, what))
+    async def migrate(
+        self,
+        what: MigrationPlan | AddressUpdate,
+        *,
+        accept: Iterable[Loss] = (),
+        progress: ProgressCallback | None = None,
+    ) -> MigrationReport:
+        """See `Engine.migrate`; a cancelled caller does not leave half a tunnel moved.
+
+        An update for SAs that an earlier one, not finished yet, is about supersedes that: it stops between two steps,
+        with `SupersededError`, and this one takes the SAs from where they are (RFC 4555 §3.5).
+        """
+        move = _Move(what.update if isinstance(what, MigrationPlan) else what)
+        for earlier in self._moves:
+            if move.update.concerns_what(earlier.update):
+                earlier.is_superseded = True
+                move.update = move.update.superseding(earlier.update)
+        self._moves.append(move)
+        planned = what if isinstance(what, MigrationPlan) else move.update
+        operation = migrate(self._dialect, planned, accept, progress, lambda: move.is_superseded)
+        return await self._run(self._until_over(move, operation))
 
     def watch(self, *kinds: type[Event]) -> AsyncEventStream:
         """See `Engine.watch`; iterate with `async for`, inside `async with`, from where on nothing is missed."""
         return AsyncEventStream(open_events(self._dialect, self._transport, kinds, self._netns))
+
+    def _until_over(self, move: "_Move", operation: Operation[T]) -> Operation[T]:
+        try:
+            return (yield from operation)
+        finally:
+            self._moves.remove(move)
 
     async def _ask(self, request: Request[T]) -> T:
         return await self._run(ask_for(self._dialect, request))

@@ -16,6 +16,7 @@ from pfkeyx.model import (
     PolicyId,
     PolicyType,
     Progress,
+    Replay,
     SADInfo,
     SAFilter,
     SAId,
@@ -36,6 +37,8 @@ class Dialect(Protocol):
     """
 
     name: str
+    #: Whether several requests can travel in one datagram, which the kernel runs to its end.
+    sends_together: bool
 
     def get_spi(self, wanted: SPIRequest) -> Request[int]:
         """Return the request that reserves an SPI."""
@@ -90,6 +93,9 @@ class Dialect(Protocol):
 
     def set_progress(self, sa: SA, progress: Progress) -> Operation[None]:
         """Set what of an SA's progress is not None."""
+
+    def set_replay(self, sa: SA, replay: Replay) -> Request[None]:
+        """Return the request that sets an SA's sequence numbers and replay window."""
 
     def get_sad_info(self) -> Request[SADInfo]:
         """Return the request that reads how full the SAD is."""

@@ -8,7 +8,7 @@ from pfkeyx.additions import add_policies, add_sas
 from pfkeyx.dialect import Dialect, ask_for
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
-from pfkeyx.migration import AddressUpdate, Method, MigrationPlan, MigrationReport
+from pfkeyx.migration import AddressUpdate, Loss, Method, MigrationPlan, MigrationReport, ProgressCallback
 from pfkeyx.migration.move import migrate, plan_migration
 from pfkeyx.model import (
     EVERY_SA,
@@ -328,21 +328,36 @@ class Engine:
         """
         self._ask(self._dialect.migrate_sa(sa, sa.moved(source, destination, encap)))
 
-    def plan_migration(self, update: AddressUpdate, method: Method | None = None) -> MigrationPlan:
+    def plan_migration(
+        self, update: AddressUpdate, method: Method | None = None, *, hold: bool = False
+    ) -> MigrationPlan:
         """Return what a move would do, step by step; nothing is changed.
 
-        `method` forces one. Raises `InvalidRequestError` when no SA is at the old addresses, `AlreadyExistsError` when
-        a new place is taken, `UnsupportedError` when no method moves the SAs without a loss.
-        """
-        return self._run(plan_migration(self._dialect, update, method))
+        `method` forces one for every SA. With `hold`, outbound packets are not refused while SAs move by MIGRATE_STATE:
+        the kernel holds them, if net.core.xfrm_larval_drop is 0 and a key manager listens, and else drops them.
 
-    def migrate(self, what: MigrationPlan | AddressUpdate) -> MigrationReport:
+        Raises `InvalidRequestError` when no SA is at the old addresses, `AlreadyExistsError` when a new place is taken,
+        `UnsupportedError` when no method can move an SA.
+        """
+        return self._run(plan_migration(self._dialect, update, method, hold=hold))
+
+    def migrate(
+        self,
+        what: MigrationPlan | AddressUpdate,
+        *,
+        accept: Iterable[Loss] = (),
+        progress: ProgressCallback | None = None,
+    ) -> MigrationReport:
         """Move SAs and policies to new addresses, all or nothing, and report what was read back.
 
-        Raises what `plan_migration` raises, `InvalidRequestError` for a plan that is out of date, and
-        `MigrationError` when a step was refused; the steps before it are undone then.
+        `accept` are losses that may be: without it, an SA that no method moves whole is not moved. `progress` is told
+        how many SAs have moved, and of how many, now and then; what it raises undoes the move.
+
+        Raises what `plan_migration` raises, `UnsupportedError` for a loss that is not accepted, `InvalidRequestError`
+        for a plan that is out of date, and `MigrationError` when a step was refused; the steps before it are undone
+        then. Killed at any moment, the move is finished by the same call.
         """
-        return self._run(migrate(self._dialect, what))
+        return self._run(migrate(self._dialect, what, accept, progress))
 
     def watch(self, *kinds: type[Event]) -> EventStream:
         """Listen for events of these kinds, on a socket of its own; when none is named, for all but `SAProgress`.

@@ -13,6 +13,7 @@ Nothing here talks to a kernel or knows a dialect.
     ├── MalformedReplyError                the kernel's bytes make no sense
     ├── EventsLostError                    events were dropped: dump again
     ├── MigrationError                     a move stopped; says what is where
+    │   └── SupersededError                a newer one for the same SAs came, and goes on from there
     └── ClosedError                        the engine was closed
 """
 
@@ -130,6 +131,13 @@ class MigrationError(PfkeyxError):
         elif moved or not_moved:
             reason += f"; at the new addresses: {_listed(self.moved)}; at the old: {_listed(self.not_moved)}"
         super().__init__(reason)
+
+
+class SupersededError(MigrationError):
+    """A move was stopped between two steps: a newer one for the same SAs came, and finds them where they are."""
+
+    def __init__(self, reason: str, *, moved: Sequence[object], not_moved: Sequence[object]) -> None:
+        super().__init__(f"{reason}: a newer update superseded it", moved=moved, not_moved=not_moved, rolled_back=False)
 
 
 class ClosedError(PfkeyxError):

@@ -13,8 +13,9 @@ from pfkeyx.errors import KernelError
 class Feature(Enum):
     """Something that some kernels or engines have and others lack.
 
-    The SADB_* are PF_KEY's messages that Linux knows by number and neither takes from a program nor, but for
-    SADB_EXPIRE and SADB_X_NAT_T_NEW_MAPPING, ever sends.
+    ADDRUPDATE is SADB_X_ADDRUPDATE (draft-schilcher-mobike-pfkey-extension-01 §3), which no Linux has as it comes. The
+    SADB_* are PF_KEY's messages that Linux knows by number and neither takes from a program nor, but for SADB_EXPIRE
+    and SADB_X_NAT_T_NEW_MAPPING, ever sends.
     """
 
     XFRM = "xfrm"
@@ -23,6 +24,7 @@ class Feature(Enum):
     ESN = "esn"
     MARK = "mark"
     IF_ID = "if_id"
+    ADDRUPDATE = "addrupdate"
     MIGRATE = "migrate"
     MIGRATE_STATE = "migrate_state"
     SUB_POLICY = "sub_policy"

@@ -7,7 +7,7 @@ the same operation: `run` waits for the socket by polling it, `arun` by asyncio.
 import asyncio
 import select
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -40,7 +40,9 @@ class Batch:
     """Requests that are all sent before the first reply is read.
 
     With `one_datagram` they travel in one netlink datagram, which the kernel processes to its end whatever
-    happens to the sender, and whether or not one of them is refused.
+    happens to the sender, and whether or not one of them is refused. More than the kernel takes at once (SO_SNDBUF,
+    212,992 octets by default) or has room to answer (SO_RCVBUF) travels in as few as there have to be, in order; all of
+    one is answered before the next is sent.
     """
 
     requests: tuple[Request[Any], ...]
@@ -88,6 +90,18 @@ def ask(request: Request[T]) -> Operation[T]:
     """Send one request and return its reply."""
     (reply,) = yield Batch((request,))
     return cast(T, reply)
+
+
+def keep(request: Request[list[T]], predicate: Callable[[T], bool]) -> Request[list[T]]:
+    """Return a dump's request whose reply holds only entries that `predicate` is true of.
+
+    The others are dropped as they come. It is asked again of the entries of a dump that has to be repeated.
+    """
+
+    def kept(messages: Sequence[Any]) -> list[T]:
+        return [entry for entry in request.decode(messages) if predicate(entry)]
+
+    return replace(request, decode=kept)
 
 
 def run(operation: Operation[T], transport: Transport) -> T:

@@ -260,7 +260,7 @@ def _counted(result: Result) -> str:
 
 
 def _caption(settings: Settings, plans: Iterable[MigrationPlan], result: Result) -> str:
-    methods = dict.fromkeys(step.method.value for plan in plans for step in plan.steps)
+    methods = dict.fromkeys(move.method.value for plan in plans for move in plan.sa_moves())
     times = [fate.sent_ns for lane in result.lanes for fate in lane.fates]
     sent, rate = len(times), len(times) * 10**9 / len(result.lanes) / (max(times) - min(times))
     lost = sum(lane.lost() for lane in result.lanes)

@@ -1,79 +1,204 @@
-"""How a step is done: its requests, in the order in which the kernel shall run them."""
+"""What each method cannot do, and what it would lose: one judgement for each SA that moves. Nothing is asked here."""
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from pfkeyx.dialect import Dialect
 from pfkeyx.errors import UnsupportedError
-from pfkeyx.migration.plan import Method, Step, leading_pairs, leading_policy
-from pfkeyx.model import SA, Action, Replay
-from pfkeyx.operation import Batch, Operation, Request
-
-
-@runtime_checkable
-class MigratingDialect(Dialect, Protocol):
-    """A dialect that can move SAs and set their sequence numbers; XFRM is one."""
-
-    def set_replay(self, sa: SA, replay: Replay) -> Request[None]:
-        """Return the request that sets an SA's sequence numbers and replay window."""
-
+from pfkeyx.features import Support
+from pfkeyx.migration.plan import Loss, Method, PolicyMove, SAMove
+from pfkeyx.model import SA, Direction, Mode, Protocol, Template
 
 #: How far a sequence number is put ahead: packets that are past the policy when it blocks, segments included.
-_MARGIN = 4096
+MARGIN = 4096
+#: RFC 3686, whatever the cipher.
+_COUNTER_MODE = "rfc3686("
+#: What the kernel does by itself, to a copy that it makes.
+_KERNELS = (Method.ADDRUPDATE, Method.MIGRATE_STATE, Method.MIGRATE, Method.SADB_X_MIGRATE)
+_THROUGH_POLICIES = (Method.MIGRATE, Method.SADB_X_MIGRATE)
+
+Supports = Mapping[Method, Support]
 
 
-def perform(dialect: MigratingDialect, step: Step) -> Operation[None]:
-    """Do a step.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An SA that shall move: as it was read, as it was written, and as it shall be, and what is around it.
 
-    Outbound it is a bracket: the policies are blocked in place with their templates, so that nothing leaves in
-    clear nor under a used sequence number while the SA is between two states, and allowed again at the end.
-    The kernel runs a datagram to its end even when its sender is killed.
+    `policies` are those of its step, `is_alone` says whether no other SA answers to the same template, and `companions`
+    are all the SAs of its step, itself too, as they are and as they shall be.
     """
-    if step.method is Method.MIGRATE and step.outbound and step.sas:
-        yield from _migrate_ahead(dialect, step)
-    else:
-        yield Batch(requests(dialect, step), one_datagram=True)
+
+    read: SA
+    before: SA
+    after: SA
+    outbound: bool
+    is_alone: bool
+    policies: Sequence[PolicyMove]
+    companions: Sequence[tuple[SA, SA]]
+
+    def reversed(self) -> "Candidate":
+        """Return the candidate for the way back."""
+        return replace(
+            self,
+            before=self.after,
+            after=self.before,
+            policies=[move.reversed() for move in self.policies],
+            companions=[(after, before) for before, after in self.companions],
+        )
 
 
-def requests(dialect: MigratingDialect, step: Step) -> tuple[Request[None], ...]:
-    """Return what is asked in a step, in order, but for the sequence numbers that MIGRATE puts ahead."""
-    return (*_block(dialect, step), *_move(dialect, step), *_allow(dialect, step))
+def choose(candidate: Candidate, supports: Supports, forced: Method | None) -> SAMove:
+    """Return the move by the first method that loses nothing grave, or else by the one that loses the least.
+
+    Raises `UnsupportedError` when no method can move the SA, and undo it.
+    """
+    passed_over: list[tuple[Method, str]] = []
+    possible: list[SAMove] = []
+    for method in (forced,) if forced else Method:
+        reason = _objection(method, candidate, supports)
+        undo = None if reason else _undo(method, candidate, supports)
+        if undo is None:
+            passed_over.append((method, reason or "it could not be undone"))
+            continue
+        losses = _losses(method, candidate)
+        move = SAMove(candidate.before, candidate.after, method, undo, losses, tuple(passed_over))
+        grave = [loss for loss in Loss if loss in losses and not loss.minor]
+        if not grave:
+            return move
+        possible.append(move)
+        passed_over.append((method, "it would lose " + "; ".join(loss.value for loss in grave)))
+    if possible:
+        return min(possible, key=lambda move: sum(not loss.minor for loss in move.losses))
+    reasons = "; ".join(f"{method.value}: {reason}" for method, reason in passed_over)
+    raise UnsupportedError(f"moving {candidate.before} without a loss", reasons)
 
 
-def _migrate_ahead(dialect: MigratingDialect, step: Step) -> Operation[None]:
-    # MIGRATE copies the sequence number and lets the old SA live a little longer, for a packet that was past its
-    # policy when that was blocked: the copy would use its number again. So the number is read when nothing new
-    # flows, and put ahead. Killed between the two datagrams, the policies stay blocked: it fails closed.
-    yield Batch(tuple(_block(dialect, step)), one_datagram=True)
-    states = yield Batch(tuple(dialect.get_sa(move.before.id) for move in step.sas))
-    ahead = tuple(dialect.set_replay(move.after, _ahead(state)) for move, state in zip(step.sas, states, strict=True))
-    yield Batch((*_move(dialect, step), *ahead, *_allow(dialect, step)), one_datagram=True)
+def _undo(method: Method, candidate: Candidate, supports: Supports) -> Method | None:
+    """Return the method by which a move is undone: the same, where it can."""
+    back = candidate.reversed()
+    return next((m for m in (method, *Method) if _objection(m, back, supports) is None), None)
 
 
-def _ahead(sa: SA) -> Replay:
-    replay = sa.replay or Replay(0, 0, (0,))
-    outbound = replay.outbound + _MARGIN
-    if outbound >= 1 << (64 if sa.esn else 32):
-        raise UnsupportedError(f"moving {sa} by MIGRATE", "its sequence numbers are used up: rekey it")
-    return replace(replay, outbound=outbound)
+def _losses(method: Method, candidate: Candidate) -> frozenset[Loss]:
+    sa = candidate.before
+    losses = {Loss.FAILURES, Loss.TIMER_PHASE}
+    if sa.lifetime.soft != type(sa.lifetime.soft)():
+        losses.add(Loss.SOFT_LIMIT)
+    if method in (Method.MIGRATE, Method.REPLACE):
+        losses.add(Loss.SEQUENCE_GAP if candidate.outbound else Loss.RECEIVED_MEANWHILE)
+    if method is Method.SADB_X_MIGRATE:
+        # Nothing is blocked, and nobody sees the sequence number.
+        losses.add(Loss.SEQUENCE_REPEAT if candidate.outbound else Loss.RECEIVED_MEANWHILE)
+    if method is Method.REPLACE:
+        losses.add(Loss.LAST_USED)
+    if method in _THROUGH_POLICIES and sa.offload:
+        losses.add(Loss.OFFLOAD)
+    if method in _THROUGH_POLICIES and sa.other:
+        losses.add(Loss.UNKNOWN_ATTRIBUTES)
+    return frozenset(losses)
 
 
-def _block(dialect: MigratingDialect, step: Step) -> Iterator[Request[None]]:
-    if step.outbound and step.sas:
-        for move in step.policies:
-            yield dialect.update_policy(replace(move.before, action=Action.BLOCK))
+def _objection(method: Method, candidate: Candidate, supports: Supports) -> str | None:
+    """Return why a method cannot move an SA, None when it can."""
+    support = supports[method]
+    if not support.available:
+        return support.reason
+    return (
+        _general_objection(candidate.before)
+        or (_kernels_objection(candidate.before) if method in _KERNELS else None)
+        or (_sequence_objection(candidate) if method in (Method.MIGRATE, Method.REPLACE) else None)
+        or (_policy_objection(method, candidate) if method in _THROUGH_POLICIES else None)
+        or (_keys_objection(candidate.before) if method is Method.REPLACE else None)
+    )
 
 
-def _move(dialect: MigratingDialect, step: Step) -> Iterator[Request[None]]:
-    if step.method is Method.MIGRATE_STATE:
-        for move in step.sas:
-            yield dialect.migrate_sa(move.before, move.after)
-    elif step.sas:
-        pairs = leading_pairs(step.policies)
-        yield dialect.migrate_policy(leading_policy(step.policies).before.id, pairs, step.sas[0].after.encap)
+def _general_objection(sa: SA) -> str | None:
+    if sa.id.protocol not in (Protocol.ESP, Protocol.AH, Protocol.IPCOMP):
+        return f"{sa} is neither ESP nor AH nor IPComp"
+    if sa.encryption is None and sa.authentication is None and sa.compression is None:
+        return f"{sa} is larval, and has no keys yet"
+    if sa.mode not in (Mode.TRANSPORT, Mode.TUNNEL, Mode.BEET, Mode.IPTFS):
+        return f"{sa} is in {sa.mode} mode, which is Mobile IPv6's own"
+    return None
 
 
-def _allow(dialect: MigratingDialect, step: Step) -> Iterator[Request[None]]:
-    for move in step.policies:
-        yield dialect.update_policy(move.after)
+def _kernels_objection(sa: SA) -> str | None:
+    if sa.encryption is not None and sa.encryption.algorithm.xfrm_name.startswith(_COUNTER_MODE):
+        return f"every kernel migration forgets the IV generator of {sa.encryption.algorithm}: the SA would be dead"
+    return None
+
+
+def _sequence_objection(candidate: Candidate) -> str | None:
+    replay = candidate.read.replay
+    if candidate.outbound and replay is not None and not has_room(candidate.before, replay.outbound):
+        return "its sequence numbers are used up: rekey it"
+    return None
+
+
+def has_room(sa: SA, outbound: int) -> bool:
+    """Return whether the sequence number of an outbound SA can be put ahead, and back again if it has to be undone."""
+    return outbound + 2 * MARGIN < 1 << (64 if sa.esn else 32)
+
+
+def hides_keys(sa: SA) -> bool:
+    """Return whether the kernel shows zeros for a key, as it does under lockdown; nobody's key is all zeros."""
+    return any(part is not None and part.key.is_hidden for part in (sa.encryption, sa.authentication))
+
+
+def _keys_objection(sa: SA) -> str | None:
+    if hides_keys(sa):
+        return "the kernel hides its keys, as under lockdown, so that it cannot be added again"
+    return None
+
+
+def _policy_objection(method: Method, candidate: Candidate) -> str | None:
+    """Return why the kernel would not find this SA through a policy, or not leave it as it is."""
+    sa, after = candidate.before, candidate.after
+    if sa.mode is not Mode.TUNNEL:
+        return f"it finds no SA in {sa.mode} mode by addresses that a policy names"
+    if sa.id.protocol is Protocol.IPCOMP:
+        # Linux 6.1, seen: the tunnel that it makes for small packets (RFC 3173 §2.2) stays at the old addresses.
+        return "it leaves behind the tunnel that the kernel made for what cannot be compressed"
+    if sa.id.mark or any(move.before.mark for move in candidate.policies):
+        return "it does not find marked policies on every kernel"
+    if any(move.before.if_id != sa.if_id for move in candidate.policies):
+        return "it does not find an SA whose interface id is not its policy's"
+    if not candidate.is_alone:
+        return "it moves only the newest of several SAs that one template finds"
+    if sa.encap and not after.encap:
+        return "it cannot remove an encapsulation on every kernel"
+    if method is Method.SADB_X_MIGRATE and (sa.encap or after.encap):
+        return "PF_KEY cannot say the encapsulation, and some kernels drop it"
+    if method is Method.SADB_X_MIGRATE and candidate.outbound and any(m.has_optional for m in candidate.policies):
+        return "PF_KEY cannot block a policy whose template is optional: packets would leave in clear"
+    if len({new.encap for _, new in candidate.companions}) > 1:
+        return "it gives all SAs of a policy the same encapsulation"
+    named = [old for old, _ in leading_pairs(candidate.policies, [(sa, after)])]
+    if len(named) != 1:
+        return "it finds SAs only through a policy that names each of them at the old addresses"
+    return None
+
+
+def leading_policy(policies: Sequence[PolicyMove]) -> PolicyMove | None:
+    """Return the policy through which MIGRATE is asked: `in` before `fwd`, which is only looked up for what goes on."""
+    changing = [move for move in policies if move.before.templates != move.after.templates]
+    return min(changing, key=lambda move: move.before.direction is Direction.FORWARD, default=None)
+
+
+def leading_pairs(
+    policies: Sequence[PolicyMove], sas: Sequence[tuple[SA, SA]]
+) -> tuple[tuple[Template, Template], ...]:
+    """Return the old and new templates of the leading policy that find these SAs, as they are and as they shall be."""
+    leading = leading_policy(policies)
+    if leading is None:
+        return ()
+    pairs = zip(leading.before.templates, leading.after.templates, strict=True)
+    return tuple((old, new) for old, new in pairs if any(_is_named(old, new, *sa) for sa in sas))
+
+
+def _is_named(old: Template, new: Template, before: SA, after: SA) -> bool:
+    return (
+        (old.protocol, old.mode, old.source, old.destination)
+        == (before.id.protocol, before.mode, before.source, before.destination)
+        and old.reqid in (0, before.reqid)
+        and (new.source, new.destination) == (after.source, after.destination)
+    )

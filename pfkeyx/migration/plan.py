@@ -1,344 +1,309 @@
-"""From what the kernel holds and what is asked to a plan: which SAs and policies, by which method, in which order.
+"""A plan as a value: what a move will do, step by step, and what it would lose. How it is made is not known here."""
 
-Pure: the SAD, the SPD and the probes' answers come in as values, and the plan is a value.
-"""
-
-import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
-from pfkeyx.errors import AlreadyExistsError, InvalidRequestError, UnsupportedError
-from pfkeyx.features import Feature, Support
-from pfkeyx.migration.update import KEEP, AddressUpdate, Keep
-from pfkeyx.model import (
-    SA,
-    Action,
-    Direction,
-    Encap,
-    IPAddress,
-    Mode,
-    Policy,
-    Protocol,
-    SAFlag,
-    SAId,
-    Selector,
-    Template,
-    UdpEncap,
-    any_selector,
-)
+from pfkeyx.migration.update import KEEP, AddressUpdate
+from pfkeyx.model import SA, Action, Policy, Template
 
 
 class Method(Enum):
     """A way to move an SA, in the order in which they are tried."""
 
+    #: PF_KEY: one SA, by its SPI (draft-schilcher-mobike-pfkey-extension §3).
+    ADDRUPDATE = "ADDRUPDATE"
+    #: XFRM: one SA, by its SPI.
     MIGRATE_STATE = "MIGRATE_STATE"
+    #: XFRM: the newest SA of each template of a policy.
     MIGRATE = "MIGRATE"
+    #: XFRM: the SA is deleted, and added with its whole state.
+    REPLACE = "REPLACE"
+    #: PF_KEY: as MIGRATE.
+    SADB_X_MIGRATE = "SADB_X_MIGRATE"
 
 
-#: RFC 3686, whatever the cipher.
-_COUNTER_MODE = "rfc3686("
-_FEATURES = {Method.MIGRATE_STATE: Feature.MIGRATE_STATE, Method.MIGRATE: Feature.MIGRATE}
+class Loss(Enum):
+    """What does not survive a method, in words. Those that are not `minor` have to be accepted."""
+
+    SEQUENCE_REPEAT = "a packet that is on its way while the SA moves may use a sequence number that is used again"
+    OFFLOAD = "the offload to hardware"
+    UNKNOWN_ATTRIBUTES = "attributes that have no name here; if one is lost that is seen, and undone"
+    SEQUENCE_GAP = "4096 sequence numbers, which are passed over"
+    RECEIVED_MEANWHILE = "the replay window's memory of packets that come in while the SA moves"
+    FAILURES = "the counts of failures"
+    LAST_USED = "the time of the last use"
+    SOFT_LIMIT = "that a soft limit was reached: it is told again"
+    TIMER_PHASE = "when progress is told next"
+
+    @property
+    def minor(self) -> bool:
+        """Whether it is told, and need not be accepted."""
+        return self not in _GRAVE
+
+
+_GRAVE = frozenset({Loss.SEQUENCE_REPEAT, Loss.OFFLOAD, Loss.UNKNOWN_ATTRIBUTES})
 
 
 @dataclass(frozen=True, slots=True)
 class SAMove:
-    """One SA as it is and as it shall be, without its counters."""
+    """One SA as it is and as it shall be, without its counters, the method, and the one by which it is undone.
+
+    `passed_over` says, of each method that was tried before, why it could not be taken.
+    """
 
     before: SA
     after: SA
+    method: Method
+    undo: Method
+    losses: frozenset[Loss] = frozenset()
+    passed_over: tuple[tuple[Method, str], ...] = ()
+
+    def reversed(self) -> "SAMove":
+        """Return the move that undoes this one."""
+        return SAMove(self.after, self.before, self.undo, self.method)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the move as what `json.dumps` takes; no key is in it."""
+        return {
+            "spi": self.before.id.spi,
+            "protocol": str(self.before.id.protocol),
+            "from": _ends_as_json(self.before),
+            "to": _ends_as_json(self.after),
+            "method": self.method.value,
+            "undo": self.undo.value,
+            "passed_over": [{"method": method.value, "reason": reason} for method, reason in self.passed_over],
+            "losses": [loss.name for loss in Loss if loss in self.losses],
+        }
 
     def __str__(self) -> str:
-        return f"{self.before}  to  {self.after.source} -> {self.after.destination}"
+        encap = f" in {self.after.encap}" if self.after.encap and self.after.encap != self.before.encap else ""
+        return f"{self.before}  to  {self.after.source} -> {self.after.destination}{encap}"
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyMove:
-    """One policy as it is and as it shall be; a blocked one that has templates was left by an interrupted move."""
+    """One policy as it is and as it shall be.
+
+    An outbound one that blocks and has templates was left by an interrupted move. One that does not change is blocked
+    while the SAs that it uses move. One whose selector changes is another policy for the kernel: it is added before the
+    old one is deleted.
+    """
 
     before: Policy
     after: Policy
 
+    @property
+    def blocked(self) -> Policy:
+        """The policy as it is while its SAs move: its templates stay, as the mark of a move that is not over."""
+        return replace(self.before, action=Action.BLOCK)
+
+    @property
+    def renamed(self) -> bool:
+        """Whether it is found by another selector afterwards."""
+        return self.before.id != self.after.id
+
+    @property
+    def has_optional(self) -> bool:
+        """Whether packets leave in clear when an SA that it uses is not there."""
+        return any(template.optional for template in (*self.before.templates, *self.after.templates))
+
+    def reversed(self) -> "PolicyMove":
+        """Return the move that undoes this one; what an earlier move had left blocked is not blocked again."""
+        return PolicyMove(self.after, replace(self.before, action=self.after.action))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the move as what `json.dumps` takes."""
+        return {
+            "policy": str(self.before),
+            "from": [_template_as_json(template) for template in self.before.templates],
+            "to": [_template_as_json(template) for template in self.after.templates],
+            "selector": str(self.after.selector),
+        }
+
     def __str__(self) -> str:
-        return f"policy {self.before}"
+        return f"policy {self.before}" + (f"  to  {self.after.selector}" if self.renamed else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is done, and undone, together: the SAs and policies of one direction, by one method.
-
-    `passed_over` says, of each method that was tried before this one, why it could not be taken.
-    """
+    """What is done, and undone, together: SAs of one direction and the policies that use them."""
 
     outbound: bool
-    method: Method
     sas: tuple[SAMove, ...]
     policies: tuple[PolicyMove, ...]
-    passed_over: tuple[tuple[Method, str], ...] = ()
 
-    def reversed(self, sas: Iterable[SAMove]) -> "Step":
-        """Return the step that undoes this one for `sas`, those of it that have moved."""
-        return Step(
-            outbound=self.outbound,
-            method=self.method,
-            sas=tuple(SAMove(move.after, move.before) for move in sas),
-            policies=tuple(PolicyMove(move.after, move.before) for move in self.policies),
-        )
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nothing passes its policies while its SAs move."""
+        # PF_KEY cannot block a policy and keep its templates, by which SADB_X_MIGRATE finds it.
+        return self.outbound and bool(self.sas) and not any(m.method is Method.SADB_X_MIGRATE for m in self.sas)
+
+    @property
+    def is_read_first(self) -> bool:
+        """Whether an SA's state is read, while nothing can use it, before it moves."""
+        return any(self.is_read(move) for move in self.sas)
+
+    def is_read(self, move: SAMove) -> bool:
+        """Whether the state of this SA is read before it moves."""
+        return move.method is Method.REPLACE or (self.outbound and move.method is Method.MIGRATE)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the step as what `json.dumps` takes."""
+        return {
+            "direction": "outbound" if self.outbound else "inbound",
+            "sas": [move.as_json() for move in self.sas],
+            "policies": [move.as_json() for move in self.policies],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is in the step, for people."""
+        for move in self.sas:
+            yield f"     {move}"
+            yield f"       by {move.method.value}" + (
+                f", undone by {move.undo.value}" if move.undo is not move.method else ""
+            )
+        yield from (f"     {move}" for move in self.policies)
+
+    @property
+    def is_cautious(self) -> bool:
+        """Whether packets are let through only when it is known that the SAs have moved: they could leave in clear."""
+        return self.is_blocked and any(move.has_optional for move in self.policies)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What stays where it is, and why."""
+
+    item: SA | Policy
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{_named(self.item)}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationPlan:
     """What a move will do, to be read before it runs: the steps in order, undone in reverse when one is refused.
 
-    `method` is the one that was forced, if any.
+    `method` is the one that was forced, if any. With `hold` the policies of SAs that move by MIGRATE_STATE are not
+    blocked. `left` is what the update is about and nothing can move.
     """
 
     update: AddressUpdate
     steps: tuple[Step, ...]
     method: Method | None = None
+    hold: bool = False
+    left: tuple[Left, ...] = ()
 
     @property
-    def may_lose(self) -> tuple[str, ...]:
-        """What may be lost, whatever the method: packets that may not arrive, and what nobody here knows of an SA."""
-        losses = []
-        if any(step.outbound and step.policies for step in self.steps):
-            losses.append("outbound packets while they are blocked: refused to a local sender, dropped when forwarded")
-        if any(not step.outbound and step.sas for step in self.steps):
-            losses.append("inbound packets that are still on their way to the old addresses")
-            losses.append("inbound packets that arrive between the move of their SA and that of its policies")
-        for move in (move for step in self.steps for move in step.sas if move.before.other):
-            numbers = ", ".join(str(attribute.number) for attribute in move.before.other)
-            losses.append(f"attributes {numbers} of {move.before}, not known here; a loss would be seen and undone")
-        return tuple(losses)
+    def losses(self) -> frozenset[Loss]:
+        """What of the SAs would not survive."""
+        return frozenset().union(*(move.losses for move in self.sa_moves()))
+
+    def refusals(self, accept: Iterable[Loss]) -> tuple[Loss, ...]:
+        """Return the losses that have to be accepted and are not; a forced method was accepted as it is."""
+        if self.method is not None:
+            return ()
+        accepted = frozenset(accept)
+        return tuple(loss for loss in Loss if loss in self.losses and not loss.minor and loss not in accepted)
+
+    def sa_moves(self) -> Iterator[SAMove]:
+        """Yield the moves of SAs in the order of the steps."""
+        return (move for step in self.steps for move in step.sas)
+
+    def policy_moves(self) -> Iterator[PolicyMove]:
+        """Yield the moves of policies in the order of the steps."""
+        return (move for step in self.steps for move in step.policies)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as what `json.dumps` takes; no key is in it."""
+        return {
+            "update": _update_as_json(self.update),
+            "method": self.method and self.method.value,
+            "hold": self.hold,
+            "steps": [step.as_json() for step in self.steps],
+            "losses": [loss.name for loss in Loss if loss in self.losses],
+            "left": [{"item": _named(left.item), "reason": left.reason} for left in self.left],
+        }
 
     def __str__(self) -> str:
         lines = [f"move {self.update}"]
         if not self.steps:
             lines.append("  nothing to do: it has been moved already")
         for number, step in enumerate(self.steps, 1):
-            if step.outbound and step.method is Method.MIGRATE:
-                title = "outbound: block its policies; then move, put the sequence ahead and allow, in one datagram"
-            elif step.outbound:
-                title = "outbound: block its policies, move, allow again, in one datagram"
-            else:
-                title = "inbound: move, then its policies, in one datagram"
-            lines.append(f"{number}. {title}")
-            lines += [f"     {move}" for move in (*step.sas, *step.policies)]
-            lines.append(f"     method {step.method.value}; undone by the same in the other direction")
-            lines += [f"     passed over {method.value}: {reason}" for method, reason in step.passed_over]
-        lines += [f"may be lost: {loss}" for loss in self.may_lose]
+            lines.append(f"{number}. {self._title(step)}")
+            lines += step.lines()
+        passed_over = Counter(entry for move in self.sa_moves() for entry in move.passed_over)
+        for (method, reason), count in passed_over.items():
+            lines.append(f"passed over {method.value} for {count} {'SA' if count == 1 else 'SAs'}: {reason}")
+        lines += [f"may be lost: {loss}" for loss in self._told_losses()]
+        lines += [f"left: {left}" for left in self.left]
         return "\n".join(lines)
 
+    def _title(self, step: Step) -> str:
+        if not step.sas:
+            return "policies that no SA answers to"
+        if not step.outbound:
+            return f"inbound: {'read its state, ' if step.is_read_first else ''}move, then its policies"
+        if self.is_held(step):
+            return "outbound: move, then its policies, in one datagram; packets without an SA are held by the kernel"
+        if not step.is_blocked:
+            return "outbound: move, then its policies"
+        if step.is_cautious:
+            return "outbound: block its policies; move; allow again only when it is known to have moved"
+        if step.is_read_first:
+            return "outbound: block its policies; then move, put the sequence ahead and allow, in one datagram"
+        return "outbound: block its policies, move, allow again, in one datagram"
 
-def make_plan(
-    update: AddressUpdate,
-    sas: Sequence[SA],
-    policies: Sequence[Policy],
-    supports: Mapping[Feature, Support],
-    method: Method | None = None,
-) -> MigrationPlan:
-    """Return the plan for `update`, given the whole SAD and SPD and what the kernel can do.
+    def _told_losses(self) -> Iterator[str]:
+        if any(step.is_blocked and step.policies and not self.is_held(step) for step in self.steps):
+            yield "outbound packets while they are blocked: refused to a local sender, dropped when forwarded"
+        if any(not step.outbound and step.sas for step in self.steps):
+            yield "inbound packets that are still on their way to the old addresses"
+            yield "inbound packets that arrive between the move of their SA and that of its policies"
+        if any(move.renamed for move in self.policy_moves()):
+            yield "the protection of what is still sent from or to an old address: its policy goes with the address"
+        if any(move.before != move.after for move in self.policy_moves()):
+            yield "the time of a policy's last use; of one that gets another selector also its index"
+        yield from (loss.value for loss in Loss if loss in self.losses)
 
-    `method` forces one. Raises `InvalidRequestError` when nothing is at the old or new addresses,
-    `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method loses nothing.
-    """
-    _check_found(update, sas)
-    steps = []
-    for outbound in (True, False):
-        moves = tuple(_sa_moves(update, sas, outbound))
-        policy_moves = tuple(_policy_moves(update, sas, policies, outbound)) if update.policies else ()
-        if not moves and not policy_moves:
-            continue
-        _check_targets(moves, sas)
-        steps.append(_step(outbound, moves, policy_moves, supports, method))
-    return MigrationPlan(update, tuple(steps), method)
-
-
-def _check_found(update: AddressUpdate, sas: Sequence[SA]) -> None:
-    old, new = update.old, update.new
-    found = [*_between(sas, update, old.local, old.remote), *_between(sas, update, new.local, new.remote)]
-    missing = [named for named in update.sas or () if not any(_is_the_named(sa, named, update) for sa in found)]
-    if missing or not found:
-        what = f"SA {', '.join(map(str, missing))}" if missing else "SA"
-        raise InvalidRequestError(f"plan migration: there is no {what} at {old}; is the old address right?")
+    def is_held(self, step: Step) -> bool:
+        """Whether the packets of a step are left to the kernel while its SAs move, and not refused."""
+        return self.hold and not step.is_read_first and not step.is_cautious
 
 
-def _between(
-    sas: Iterable[SA], update: AddressUpdate, local: IPAddress, remote: IPAddress, outbound: bool | None = None
-) -> list[SA]:
-    pairs = {True: (local, remote), False: (remote, local)}
-    wanted = set(pairs.values()) if outbound is None else {pairs[outbound]}
-    # What an ACQUIRE left behind has no SPI, and goes by itself.
-    at_hand = [sa for sa in sas if (sa.source, sa.destination) in wanted and sa.id.spi]
-    if update.sas is None:
-        return at_hand
-    return [sa for sa in at_hand if any(_is_the_named(sa, named, update) for named in update.sas)]
+def _update_as_json(update: AddressUpdate) -> dict[str, Any]:
+    encap = update.encap
+    return {
+        "old": str(update.old),
+        "new": str(update.new),
+        "since": [str(place) for place in update.since],
+        "encap": "keep" if encap is KEEP else encap and str(encap),
+        "sas": update.sas and [str(named) for named in update.sas],
+        "policies": update.policies,
+    }
 
 
-def _is_the_named(sa: SA, named: SAId, update: AddressUpdate) -> bool:
-    # After a move an SA has another destination, and is still the one that was named.
-    ends = ({update.old.local, update.new.local}, {update.old.remote, update.new.remote})
-    same_end = any(named.destination in end and sa.destination in end for end in ends)
-    return same_end and replace(sa.id, destination=named.destination) == named
+def _ends_as_json(sa: SA) -> dict[str, Any]:
+    return {
+        "source": str(sa.source),
+        "destination": str(sa.destination),
+        "encap": sa.encap and str(sa.encap),
+    }
 
 
-def _sa_moves(update: AddressUpdate, sas: Sequence[SA], outbound: bool) -> Iterable[SAMove]:
-    source, destination = _ends(update, outbound)
-    for sa in _between(sas, update, update.old.local, update.old.remote, outbound):
-        before = sa.as_written()
-        moved = before.moved(source, destination, _encap_after(sa, update.encap, outbound))
-        after = replace(moved, selector=_selector_after(before, source.version))
-        if after != before:
-            yield SAMove(before, after)
+def _template_as_json(template: Template) -> dict[str, Any]:
+    return {
+        "protocol": str(template.protocol),
+        "mode": str(template.mode),
+        "source": template.source and str(template.source),
+        "destination": template.destination and str(template.destination),
+        "reqid": template.reqid,
+    }
 
 
-def _selector_after(sa: SA, version: int) -> Selector | None:
-    if sa.selector is None and SAFlag.AF_UNSPEC in sa.flags:
-        return None
-    selector = sa.effective_selector
-    return None if selector == any_selector(version) and SAFlag.AF_UNSPEC not in sa.flags else selector
-
-
-def _ends(update: AddressUpdate, outbound: bool) -> tuple[IPAddress, IPAddress]:
-    new = update.new
-    return (new.local, new.remote) if outbound else (new.remote, new.local)
-
-
-def _encap_after(sa: SA, encap: UdpEncap | Keep | None, outbound: bool) -> Encap | None:
-    if encap is KEEP:
-        return sa.encap
-    return encap if outbound or encap is None else encap.reversed()
-
-
-def _policy_moves(
-    update: AddressUpdate, sas: Sequence[SA], policies: Sequence[Policy], outbound: bool
-) -> Iterable[PolicyMove]:
-    reqids = None
-    if update.sas is not None:
-        at_old = _between(sas, update, update.old.local, update.old.remote, outbound)
-        at_new = _between(sas, update, update.new.local, update.new.remote, outbound)
-        reqids = {sa.reqid for sa in (*at_old, *at_new)}
-    directions = (Direction.OUT,) if outbound else (Direction.IN, Direction.FORWARD)
-    for policy in policies:
-        if policy.direction not in directions:
-            continue
-        before = policy.as_written()
-        templates = tuple(_moved_template(t, update, reqids, outbound) for t in before.templates)
-        # Only outbound policies are ever blocked by a move.
-        interrupted = (
-            outbound
-            and before.action is Action.BLOCK
-            and any((t.source, t.destination) == _ends(update, outbound) and _has_reqid(t, reqids) for t in templates)
-        )
-        after = replace(before, templates=templates, action=Action.ALLOW if interrupted else before.action)
-        if after != before:
-            yield PolicyMove(before, after)
-
-
-def _has_reqid(template: Template, reqids: set[int] | None) -> bool:
-    """Return whether a template is for SAs of these reqids; None are all."""
-    return reqids is None or not template.reqid or template.reqid in reqids
-
-
-def _moved_template(template: Template, update: AddressUpdate, reqids: set[int] | None, outbound: bool) -> Template:
-    old = update.old
-    at = (old.local, old.remote) if outbound else (old.remote, old.local)
-    if (template.source, template.destination) != at or not _has_reqid(template, reqids):
-        return template
-    source, destination = _ends(update, outbound)
-    return replace(template, source=source, destination=destination)
-
-
-def _check_targets(moves: Sequence[SAMove], sas: Sequence[SA]) -> None:
-    # MIGRATE onto an occupied place makes 6.1 and 6.12 warn and taint, so it is never tried.
-    moving = {move.before.id for move in moves}
-    taken = {(sa.id.spi, sa.id.protocol, sa.destination): sa for sa in sas if sa.id not in moving}
-    for move in moves:
-        occupant = taken.get((move.after.id.spi, move.after.id.protocol, move.after.destination))
-        if occupant is not None:
-            raise AlreadyExistsError(
-                errno.EEXIST,
-                "plan migration",
-                move.before,
-                f"{occupant} has the same SPI at the new address: delete it first",
-            )
-
-
-def _step(
-    outbound: bool,
-    sas: tuple[SAMove, ...],
-    policies: tuple[PolicyMove, ...],
-    supports: Mapping[Feature, Support],
-    forced: Method | None,
-) -> Step:
-    passed_over: list[tuple[Method, str]] = []
-    for method in (forced,) if forced else Method:
-        reason = _objection(method, outbound, sas, policies, supports)
-        if reason is None:
-            return Step(outbound, method, sas, policies, tuple(passed_over))
-        passed_over.append((method, reason))
-    reasons = "; ".join(f"{method.value}: {reason}" for method, reason in passed_over)
-    raise UnsupportedError(f"moving {', '.join(str(move.before) for move in sas)} without a loss", reasons)
-
-
-def _objection(
-    method: Method,
-    outbound: bool,
-    sas: Sequence[SAMove],
-    policies: Sequence[PolicyMove],
-    supports: Mapping[Feature, Support],
-) -> str | None:
-    """Return why a method cannot move these without a loss, None when it can."""
-    if not sas:
-        return None
-    support = supports[_FEATURES[method]]
-    if not support.available:
-        return support.reason
-    for sa in (move.before for move in sas):
-        if sa.encryption is not None and sa.encryption.algorithm.xfrm_name.startswith(_COUNTER_MODE):
-            return f"every kernel migration forgets the IV generator of {sa.encryption.algorithm}: the SA would be dead"
-        if sa.id.protocol not in (Protocol.ESP, Protocol.AH):
-            return f"{sa} is neither ESP nor AH"
-        if sa.encryption is None and sa.authentication is None:
-            return f"{sa} is larval, and has no keys yet"
-        if sa.mode is not Mode.TUNNEL:
-            return f"{sa} is in {sa.mode} mode, whose selectors would have to follow"
-    if outbound and any(template.optional for move in policies for template in move.before.templates):
-        return "an optional template would let packets pass in clear if its SA could not be moved"
-    return _migrate_objection(sas, policies) if method is Method.MIGRATE else None
-
-
-def _migrate_objection(sas: Sequence[SAMove], policies: Sequence[PolicyMove]) -> str | None:
-    if any(move.before.id.mark or move.before.if_id for move in sas):
-        return "it does not find marked policies, nor those of an interface id, on every kernel"
-    if any(move.before.mark or move.before.if_id for move in policies):
-        return "it does not find marked policies, nor those of an interface id, on every kernel"
-    if any(move.before.offload for move in sas):
-        return "it drops the offload to hardware"
-    if unknown := sorted({attribute.number for move in sas for attribute in move.before.other}):
-        return f"whether it keeps attributes {', '.join(map(str, unknown))} is not known"
-    wanted = {(move.before.id.protocol, move.before.mode, move.before.reqid) for move in sas}
-    if len(wanted) < len(sas):
-        return "it moves only the newest of several SAs with one reqid"
-    if len({move.after.encap for move in sas}) > 1:
-        return "it gives all SAs the same encapsulation"
-    if any(move.before.encap and not move.after.encap for move in sas):
-        return "it cannot remove an encapsulation on every kernel"
-    pairs = leading_pairs(policies)
-    if {(old.protocol, old.mode, old.reqid) for old, _ in pairs} != wanted:
-        return "it finds SAs only through a policy that names each of them at the old addresses"
-    return None
-
-
-def leading_pairs(policies: Sequence[PolicyMove]) -> tuple[tuple[Template, Template], ...]:
-    """Return the old and new templates of the policy through which MIGRATE is asked, those that change."""
-    if not policies:
-        return ()
-    move = leading_policy(policies)
-    pairs = zip(move.before.templates, move.after.templates, strict=True)
-    return tuple((old, new) for old, new in pairs if old != new)
-
-
-def leading_policy(policies: Sequence[PolicyMove]) -> PolicyMove:
-    """Return the policy through which MIGRATE is asked: `in` before `fwd`, which is only looked up for what goes on."""
-    return min(policies, key=lambda move: move.before.direction is Direction.FORWARD)
+def _named(item: SA | Policy) -> str:
+    return f"policy {item}" if isinstance(item, Policy) else str(item)

@@ -1,14 +1,28 @@
-"""What a move did, read back from the kernel and compared with what was there before."""
+"""What a move did, read back from the kernel and compared, field by field, with what was there before."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
-from pfkeyx.migration.plan import MigrationPlan
+from pfkeyx.migration.plan import MigrationPlan, SAMove, Step
+from pfkeyx.migration.reading import Snapshot
 from pfkeyx.model import SA, Policy
+
+
+class FieldChange(NamedTuple):
+    """A field of an SA or policy that is another than before."""
+
+    name: str
+    before: Any
+    after: Any
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationReport:
-    """A finished move: each SA and policy before and after, counters included, as the kernel showed them."""
+    """A finished move: each SA and policy before and after, counters included, as the kernel showed them.
+
+    Policies that did not change are not listed.
+    """
 
     plan: MigrationPlan
     sas: tuple[tuple[SA, SA], ...]
@@ -30,6 +44,60 @@ class MigrationReport:
             f"moved {_count(len(self.sas), 'SA', 'SAs')} and {_count(len(self.policies), 'policy', 'policies')}"
         )
         return "\n".join(lines)
+
+
+def changes(before: SA | Policy, after: SA | Policy) -> tuple[FieldChange, ...]:
+    """Return the fields of an SA or policy that differ, with their values; a key is shown as its length only.
+
+    Every other field was read back as it had been.
+    """
+    pairs = ((f.name, getattr(before, f.name), getattr(after, f.name)) for f in fields(before))
+    return tuple(FieldChange(name, old, new) for name, old, new in pairs if old != new)
+
+
+def differences(steps: Sequence[Step], before: Snapshot, after: Snapshot) -> Iterator[str]:
+    """Say, of each object, in what it differs from what was planned: a success is believed only when read back."""
+    for move in (move for step in steps for move in step.sas):
+        old, new = before.sas.get(move.before.id), after.sas.get(move.after.id)
+        if old is None or new is None or not is_moved(after, move):
+            yield f"the kernel reported success, but {move.before} is not at the new addresses"
+        elif new.as_written() != move.after:
+            names = ", ".join(change.name for change in changes(move.after, new.as_written()))
+            yield f"the kernel moved {move.before} and lost something: {names}"
+        elif any(count < count_before for count, count_before in zip(_counts(new), _counts(old), strict=True)):
+            yield f"the kernel moved {move.before} and its counters went back"
+        elif not _same_window(old, new):
+            yield f"the kernel moved {move.before} and forgot which packets it had received"
+    for policy_move in (move for step in steps for move in step.policies):
+        policy = after.policies.get(policy_move.after.id)
+        if policy is None or policy.as_written() != policy_move.after:
+            yield f"{policy_move} is not as it was written"
+        if policy_move.renamed and policy_move.before.id in after.policies:
+            yield f"{policy_move} is still there"
+
+
+def is_moved(now: Snapshot, move: SAMove) -> bool:
+    """Return whether the SA is at its new place."""
+    old, new = move.before, move.after
+    if old.id != new.id and old.id in now.sas:
+        return False  # whatever is at the new place is another's
+    sa = now.sas.get(new.id)
+    if sa is None or (sa.source, sa.destination) != (new.source, new.destination):
+        return False
+    return (old.source, old.destination) != (new.source, new.destination) or sa.encap == new.encap
+
+
+def _counts(sa: SA) -> tuple[int, ...]:
+    replay = (sa.replay.outbound, sa.replay.inbound) if sa.replay else (0, 0)
+    return (*replay, sa.usage.packets, sa.usage.octets, sa.usage.added) if sa.usage else replay
+
+
+def _same_window(old: SA, new: SA) -> bool:
+    if old.replay is None or new.replay is None or old.replay.inbound != new.replay.inbound:
+        return True
+    # Packets may have come meanwhile that fill gaps, and none is forgotten.
+    windows = zip(old.replay.bitmap, new.replay.bitmap, strict=False)
+    return all(word & later == word for word, later in windows)
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -1,12 +1,12 @@
 """What a move is asked for: an address update, as MOBIKE makes one (RFC 4555 §3.5)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from pfkeyx.checks import check_bits, check_end
 from pfkeyx.errors import InvalidRequestError
-from pfkeyx.model import AddressPair, SAId, UdpEncap, same_family
+from pfkeyx.model import AddressPair, IPAddress, SAId, UdpEncap, same_family
 
 
 class Keep(Enum):
@@ -21,35 +21,145 @@ class Keep(Enum):
 #: Leave the encapsulation as each SA has it.
 KEEP: Final = Keep.KEEP
 
+#: Where tunnels are: between two ends, or at a local address, each with its own remote one.
+Place = AddressPair | IPAddress
+#: Source and destination, None for any.
+OpenEnds = tuple[IPAddress | None, IPAddress | None]
+
+
+class Heading(NamedTuple):
+    """Where something goes: its new ends, and whether it is outbound."""
+
+    outbound: bool
+    source: IPAddress
+    destination: IPAddress
+
 
 @dataclass(frozen=True, slots=True)
 class AddressUpdate:
     """Where SAs and policies are, and where they shall be.
 
-    `encap` after the move: `KEEP`, a `UdpEncap` as the outbound SAs carry it (source port ours), or None for none.
-    `sas` names the SAs to move; None means all between the two old addresses. With `policies` false only SAs
-    move (the O flag of draft-dupont-ikev2-addrmgmt).
+    `old` and `new` are the two ends of a tunnel, or both the local address alone: then every tunnel of it moves, each
+    with the remote address that it has. `encap` after the move: `KEEP`, a `UdpEncap` as the outbound SAs carry it
+    (source port ours), or None for none. `sas` names the SAs to move; None means all between the old ends. With
+    `policies` false only SAs move (the O flag of draft-dupont-ikev2-addrmgmt): until the caller moves the policies,
+    their packets are dropped. `since` are older places at which a move that was superseded may have left SAs; they
+    move too.
 
     Raises `InvalidRequestError` for an update that no SA could follow.
+
+    >>> from ipaddress import ip_address
+    >>> print(AddressUpdate(ip_address("192.0.2.2"), ip_address("198.51.100.2")))
+    192.0.2.2 to 198.51.100.2
     """
 
-    old: AddressPair
-    new: AddressPair
+    old: Place
+    new: Place
     encap: UdpEncap | Keep | None = KEEP
     sas: tuple[SAId, ...] | None = None
     policies: bool = True
+    since: tuple[Place, ...] = ()
 
     def __post_init__(self) -> None:
-        for pair in (self.old, self.new):
-            if not same_family((pair.local, pair.remote)):
-                raise InvalidRequestError(f"address update: {pair} mixes IPv4 and IPv6; both ends have one version")
-        for address in (self.new.local, self.new.remote):
+        for place in (*self.old_places, self.new):
+            self._check_place(place)
+        for address in _addresses(self.new):
             check_end("address update", address)
         if isinstance(self.encap, UdpEncap):
             ports = {"source port": self.encap.source_port, "destination port": self.encap.destination_port}
             check_bits("address update", self, 16, **ports)
-        if self.old == self.new and self.encap is KEEP:
+        if self.encap is KEEP and all(place == self.new for place in self.old_places):
             raise InvalidRequestError(f"address update: old and new are both {self.old}; nothing would change")
+
+    @property
+    def old_places(self) -> tuple[Place, ...]:
+        """Every place that SAs are moved from."""
+        return (self.old, *self.since)
+
+    def heading(self, source: IPAddress, destination: IPAddress) -> Heading | None:
+        """Return where goes what is between these ends, None for what is not at an old place."""
+        return self._heading(self.old_places, source, destination)
+
+    def arrival(self, source: IPAddress, destination: IPAddress) -> Heading | None:
+        """Return where is what is between these ends, None for what is not at the new place."""
+        return self._heading((self.new,), source, destination)
+
+    def ends_after(self, ends: OpenEnds, outbound: bool) -> OpenEnds | None:
+        """Return the new ends of a template, None for one that is not at an old place; an end that is None is any."""
+        return self._ends_after(self.old_places, ends, outbound)
+
+    def has_arrived(self, ends: OpenEnds, outbound: bool) -> bool:
+        """Return whether a template is at the new place."""
+        return self._ends_after((self.new,), ends, outbound) is not None
+
+    def concerns_what(self, other: "AddressUpdate") -> bool:
+        """Return whether two updates may be about the same SAs: one is about places where the other leaves them."""
+        if self.sas is not None and other.sas is not None:
+            names = {(named.spi, named.protocol) for named in self.sas}
+            if not any((named.spi, named.protocol) in names for named in other.sas):
+                return False
+        ours, theirs = (*self.old_places, self.new), (*other.old_places, other.new)
+        return any(_overlap(one, another) for one in ours for another in theirs)
+
+    def superseding(self, earlier: "AddressUpdate") -> "AddressUpdate":
+        """Return this update for SAs that an earlier one, which is cut short, may have moved or not."""
+        places = dict.fromkeys((*self.since, earlier.new, *earlier.old_places))
+        return replace(self, since=tuple(place for place in places if place not in (self.old, self.new)))
+
+    def _heading(self, places: tuple[Place, ...], source: IPAddress, destination: IPAddress) -> Heading | None:
+        for outbound in (True, False):
+            after = self._ends_after(places, (source, destination), outbound)
+            if after is not None:
+                new_source, new_destination = after
+                assert new_source is not None  # as none of the ends was any
+                assert new_destination is not None
+                return Heading(outbound, new_source, new_destination)
+        return None
+
+    def _ends_after(self, places: tuple[Place, ...], ends: OpenEnds, outbound: bool) -> OpenEnds | None:
+        local, remote = ends if outbound else ends[::-1]
+        for place in places:
+            if _is_at(place, local, remote):
+                new = self.new
+                if isinstance(new, AddressPair):
+                    moved = (new.local if local else None, new.remote if remote else None)
+                else:
+                    moved = (new, remote)
+                return moved if outbound else moved[::-1]
+        return None
+
+    def _check_place(self, place: Place) -> None:
+        if isinstance(place, AddressPair) != isinstance(self.new, AddressPair):
+            raise InvalidRequestError(
+                f"address update: {place} and {self.new} are not alike; give both ends of each, or the local of each"
+            )
+        if not same_family(_addresses(place)):
+            raise InvalidRequestError(f"address update: {place} mixes IPv4 and IPv6; both ends have one version")
+        if isinstance(place, AddressPair):
+            if place.local == place.remote:
+                raise InvalidRequestError(f"address update: both ends are {place.local}")
+        elif not same_family((*_addresses(place), *_addresses(self.new))):
+            raise InvalidRequestError(
+                f"address update: {place} and {self.new} are of two IP versions, and the remote ends would stay; "
+                "give both ends"
+            )
 
     def __str__(self) -> str:
         return f"{self.old} to {self.new}"
+
+
+def _addresses(place: Place) -> tuple[IPAddress, ...]:
+    return (place.local, place.remote) if isinstance(place, AddressPair) else (place,)
+
+
+def _is_at(place: Place, local: IPAddress | None, remote: IPAddress | None) -> bool:
+    if isinstance(place, AddressPair):
+        known = local is not None or remote is not None
+        return known and local in (None, place.local) and remote in (None, place.remote)
+    return local == place
+
+
+def _overlap(one: Place, another: Place) -> bool:
+    if isinstance(one, AddressPair) and isinstance(another, AddressPair):
+        return one == another
+    return _addresses(one)[0] == _addresses(another)[0]

@@ -87,3 +87,13 @@ def make_prefix(address: IPAddress, length: int) -> Prefix:
     """Return the network of the first `length` bits, or an interface where `address` has host bits beyond them."""
     interface = ip_interface((address, length))
     return interface.network if interface.network.network_address == address else interface
+
+
+def prefix_host(prefix: Prefix) -> IPAddress | None:
+    """Return the one address that a prefix is for, None where it is for several."""
+    return prefix_address(prefix) if prefix_length(prefix) == prefix.max_prefixlen else None
+
+
+def unspecified(version: int) -> IPAddress:
+    """Return the address that stands for any in a template, of IP version 4 or 6."""
+    return IPv4Address(0) if version == 4 else IPv6Address(0)

@@ -1,9 +1,10 @@
 """Security associations, and what they are found by."""
 
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 
 from pfkeyx.algorithms import Algorithm
-from pfkeyx.model.addresses import IPAddress, Prefix, Selector, any_selector
+from pfkeyx.model.addresses import IPAddress, Prefix, Selector, any_selector, prefix_host
 from pfkeyx.model.numbers import NO_EXTRA_FLAGS, NO_FLAGS, Direction, Mode, Protocol, SAExtraFlag, SAFlag, SAState
 from pfkeyx.model.parts import (
     NO_LIMITS,
@@ -103,14 +104,29 @@ class SA:
     def moved(self, source: IPAddress, destination: IPAddress, encap: Encap | None) -> "SA":
         """Return the SA as it is between new addresses, in `encap`, None for none.
 
-        Without an encapsulation there is no NAT whose mapping is kept or told of, and an address from before a NAT is
-        of one IP version.
+        It takes the same packets as before, but in transport mode, where a selector that is of its two ends follows
+        them. Without an encapsulation there is no NAT whose mapping is kept or told of, and an address from before a
+        NAT is of one IP version.
         """
         if encap is not None and encap.original_address is not None:
             is_of_one = encap.original_address.version == destination.version
             encap = encap if is_of_one else replace(encap, original_address=None)
-        sa = replace(self, id=replace(self.id, destination=destination), source=source, encap=encap)
+        selector = self._moved_selector(source, destination)
+        moved_id = replace(self.id, destination=destination)
+        sa = replace(self, id=moved_id, source=source, encap=encap, selector=selector)
         return sa if encap is not None else replace(sa, nat_keepalive_s=0, mapping_threshold_s=0)
+
+    def _moved_selector(self, source: IPAddress, destination: IPAddress) -> Selector | None:
+        if self.selector is None and SAFlag.AF_UNSPEC in self.flags:
+            return None
+        selector = self.effective_selector
+        if self.mode is Mode.TRANSPORT:
+            if (prefix_host(selector.source), prefix_host(selector.destination)) == (self.source, self.destination):
+                return replace(selector, source=ip_network(source), destination=ip_network(destination))
+            if selector == any_selector(self.source.version):
+                return None
+        is_usual = selector == any_selector(source.version) and SAFlag.AF_UNSPEC not in self.flags
+        return None if is_usual else selector
 
     def as_written(self) -> "SA":
         """Return the SA without what the kernel counts: two SAs made alike are equal in this form."""

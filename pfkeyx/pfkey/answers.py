@@ -17,6 +17,10 @@ from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, Outgoing, 
 
 T = TypeVar("T")
 
+#: The detail of a refusal that is send(2)'s own. The kernel makes no answer to a message whose header it does not take:
+#: one of a type that it has no number for, or one that is too long.
+NOT_TAKEN_IN = "send(2) did not take the message in"
+
 
 class Answer(Enum):
     """How an answer ends, and what of it is read."""
@@ -24,7 +28,13 @@ class Answer(Enum):
     NONE = "nothing, unless it is refused"
     ACK = "one message, of which only the errno counts"
     ONE = "one message"
-    DUMP = "messages up to the one that is numbered 0"
+    DUMP = "messages up to the one that is numbered 0, each read as it comes"
+    TABLE = "messages up to the one that is numbered 0, read together"
+
+    @property
+    def is_dump(self) -> bool:
+        """Whether it is the kernel's dump of a table."""
+        return self in (Answer.DUMP, Answer.TABLE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import NoReturn
 from pfkeyx.errors import KernelError, UnsupportedError
 from pfkeyx.features import Feature, Support
 from pfkeyx.operation import Operation, ask
-from pfkeyx.pfkey.answers import Answer, make_request, nothing
+from pfkeyx.pfkey.answers import NOT_TAKEN_IN, Answer, make_request, nothing
 from pfkeyx.pfkey.message import Message, MessageType
 
 _SPOKEN = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER}
@@ -33,22 +33,30 @@ _ONLY_XFRM = {
     Feature.TABLE_INFO: "PF_KEY does not tell how full the tables are",
 }
 
-#: What Linux has a number for, and no more; said of a probe that was refused as expected.
-_REFUSED = {
-    Feature.SADB_EXPIRE: (MessageType.EXPIRE, "Linux sends it, and takes it from nobody"),
-    Feature.SADB_X_PCHANGE: (MessageType.X_PCHANGE, "Linux neither takes nor sends it"),
+_NOT_TAKEN = "Linux sends it, and takes it from nobody"
+_NOT_USED = "Linux neither takes nor sends it"
+#: What is asked to find out, the refusal that means no, and what it says of the kernel.
+_PROBED = {
+    # Its draft leaves the number open: this is the first that Linux does not have.
+    Feature.ADDRUPDATE: (MessageType(25), errno.EOPNOTSUPP, _NOT_USED),
+    Feature.MIGRATE: (
+        MessageType.X_MIGRATE,
+        errno.ENOPROTOOPT,
+        "the kernel was built without CONFIG_NET_KEY_MIGRATE",
+    ),
+    Feature.SADB_EXPIRE: (MessageType.EXPIRE, errno.EOPNOTSUPP, _NOT_TAKEN),
+    Feature.SADB_X_PCHANGE: (MessageType.X_PCHANGE, errno.EOPNOTSUPP, _NOT_USED),
     Feature.SADB_X_SPDACQUIRE: (
         MessageType.X_SPDACQUIRE,
-        "Linux neither takes nor sends it: a policy without an SA is told by SADB_ACQUIRE",
+        errno.EOPNOTSUPP,
+        f"{_NOT_USED}: a policy without an SA is told by SADB_ACQUIRE",
     ),
     Feature.SADB_X_SPDEXPIRE: (
         MessageType.X_SPDEXPIRE,
-        "Linux neither takes nor sends it: a policy that expires is gone without a word",
+        errno.EOPNOTSUPP,
+        f"{_NOT_USED}: a policy that expires is gone without a word",
     ),
-    Feature.SADB_X_NAT_T_NEW_MAPPING: (
-        MessageType.X_NAT_T_NEW_MAPPING,
-        "Linux sends it, and takes it from nobody",
-    ),
+    Feature.SADB_X_NAT_T_NEW_MAPPING: (MessageType.X_NAT_T_NEW_MAPPING, errno.EOPNOTSUPP, _NOT_TAKEN),
 }
 
 
@@ -58,9 +66,7 @@ def supports(feature: Feature) -> Operation[Support]:
         return Support(True, "this engine speaks it")
     if feature in _ONLY_XFRM:
         return Support(False, _hint(feature))
-    if feature in _REFUSED:
-        return (yield from _probe_refused(*_REFUSED[feature]))
-    return (yield from _probe_migrate())
+    return (yield from _probe(feature))
 
 
 def refuse(feature: Feature) -> NoReturn:
@@ -72,27 +78,18 @@ def _hint(feature: Feature) -> str:
     return f"{_ONLY_XFRM[feature]}: open the xfrm engine"
 
 
-def _probe_migrate() -> Operation[Support]:
-    # Without extensions there is nothing to do, and a kernel that could do it says EINVAL.
+def _probe(feature: Feature) -> Operation[Support]:
+    # Without extensions there is nothing to do, and a kernel that could do it answers EINVAL.
+    message_type, refusal, reason = _PROBED[feature]
+    name = feature.name if feature.name.startswith("SADB_") else f"SADB_X_{feature.name}"
     try:
-        yield from ask(make_request("probe", "", Message(MessageType.X_MIGRATE), Answer.ACK, nothing))
+        yield from ask(make_request("probe", name, Message(message_type), Answer.ACK, nothing))
     except KernelError as error:
+        if error.errno == refusal:
+            return Support(False, f"{name}: {reason}")
+        if error.errno == errno.EINVAL and error.detail == NOT_TAKEN_IN:
+            return Support(False, f"{name}: the kernel has no such message")
         if error.errno == errno.EINVAL:
-            return Support(True, "the kernel understands SADB_X_MIGRATE")
-        if error.errno == errno.ENOPROTOOPT:
-            return Support(False, "the kernel was built without CONFIG_NET_KEY_MIGRATE")
-        return Support(None, f"SADB_X_MIGRATE: {error.strerror}", error)
-    return Support(None, "SADB_X_MIGRATE: the probe was accepted, which it should not be")
-
-
-def _probe_refused(message_type: MessageType, reason: str) -> Operation[Support]:
-    # Without extensions there is nothing to do, and a kernel that could do it would say EINVAL.
-    try:
-        yield from ask(make_request("probe", message_type, Message(message_type), Answer.ACK, nothing))
-    except KernelError as error:
-        if error.errno == errno.EOPNOTSUPP:
-            return Support(False, f"{message_type}: {reason}")
-        if error.errno == errno.EINVAL:
-            return Support(True, f"the kernel understands {message_type}")
-        return Support(None, f"{message_type}: {error.strerror}", error)
-    return Support(None, f"{message_type}: the probe was accepted, which it should not be")
+            return Support(True, f"the kernel understands {name}")
+        return Support(None, f"{name}: {error.strerror}", error)
+    return Support(None, f"{name}: the probe was accepted, which it should not be")

@@ -21,6 +21,7 @@ from pfkeyx.model import (
     PolicyType,
     Progress,
     Protocol,
+    Replay,
     SAFilter,
     SAId,
     SPIRequest,
@@ -39,6 +40,7 @@ class PfkeyDialect:
     """PF_KEYv2 on Linux: what of the model it cannot say is refused with `UnsupportedError` (see `limits.py`)."""
 
     name = "pfkey"
+    sends_together = False
 
     def get_spi(self, wanted: SPIRequest) -> Request[int]:
         """Return the request that reserves an SPI (SADB_GETSPI, RFC 2367 §3.1.1)."""
@@ -99,7 +101,7 @@ class PfkeyDialect:
         checks.check_policy_id("get policy", policy_id)
         limits.check_policy_id("get policy", policy_id)
         message = Message(MessageType.X_SPDDUMP)
-        return make_request("get policy", policy_id, message, Answer.DUMP, partial(_policy_of, policy_id))
+        return make_request("get policy", policy_id, message, Answer.TABLE, partial(_policy_of, policy_id))
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes one policy (SADB_X_SPDDELETE; by its index, SADB_X_SPDDELETE2)."""
@@ -166,7 +168,7 @@ class PfkeyDialect:
                 "open a PfkeySocket for that"
             )
         answer = _ANSWERS.get(message.type, Answer.ONE)
-        sequence = 0 if answer is Answer.DUMP else message.seq
+        sequence = 0 if answer.is_dump else message.seq
         return make_request("send", message.type, message, answer, tuple, sequence=sequence)
 
     def supports(self, feature: Feature) -> Operation[Support]:
@@ -196,6 +198,11 @@ class PfkeyDialect:
     def set_progress(self, sa: SA, progress: Progress) -> NoReturn:
         """Raise `UnsupportedError`: PF_KEY does not set sequence numbers."""
         del sa, progress
+        probes.refuse(Feature.PROGRESS)
+
+    def set_replay(self, sa: SA, replay: Replay) -> NoReturn:
+        """Raise `UnsupportedError`: PF_KEY does not set sequence numbers."""
+        del sa, replay
         probes.refuse(Feature.PROGRESS)
 
     def get_sad_info(self) -> NoReturn:
@@ -269,8 +276,8 @@ _MOVE_HINTS = {
 #: How the answers end of the messages that are not answered by one message.
 _ANSWERS = {
     MessageType.ACQUIRE: Answer.NONE,
-    MessageType.DUMP: Answer.DUMP,
-    MessageType.X_SPDDUMP: Answer.DUMP,
+    MessageType.DUMP: Answer.TABLE,
+    MessageType.X_SPDDUMP: Answer.TABLE,
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pfkeyx.errors import AnswerLostError, KernelError, UnsupportedError
 from pfkeyx.operation import Batch, Exchange, Request, Stream
-from pfkeyx.pfkey.answers import Answer, Wire
+from pfkeyx.pfkey.answers import NOT_TAKEN_IN, Answer, Wire
 from pfkeyx.pfkey.message import Message, MessageType, Outgoing, read, read_header
 from pfkeyx.pfkey.sockets import PfkeySocket
 
@@ -22,10 +22,8 @@ from pfkeyx.pfkey.sockets import PfkeySocket
 _PIPELINED = 32
 #: The kernel's own numbers, which a dump's entries, XFRM's requests and acquires have, stay below ours.
 _FIRST_SEQ = 1 << 31
-#: A stream hands its entries on in chunks of this size.
-_CHUNK = 64
-#: After so many messages of others the driver has a turn, which knows how long the answer is still waited for.
-_OF_OTHERS = 256
+#: After so many messages the driver has a turn: it knows how long the answer is still waited for, and who else waits.
+_TURN = 64
 #: What only reads is asked again when its answer was lost; so often in all.
 _ATTEMPTS = 3
 _READING = {MessageType.GET, MessageType.DUMP, MessageType.X_SPDGET, MessageType.X_SPDDUMP}
@@ -75,9 +73,9 @@ class PfkeyTransport:
     def exchange(self, batch: Batch) -> Exchange:
         """Send a batch and return, in order, each one's reply or `KernelError`; see `Transport.exchange`.
 
-        Raises `UnsupportedError` for a batch that has to be one datagram: PF_KEY takes one message a time.
+        Raises `UnsupportedError` for several requests that have to be one datagram: PF_KEY takes one message a time.
         """
-        if batch.one_datagram:
+        if batch.one_datagram and len(batch.requests) > 1:
             raise UnsupportedError("one_datagram", "PF_KEY takes one message a time; open the xfrm engine")
         replies: list[Any] = []
         for requests in _pipelines(batch.requests):
@@ -96,13 +94,14 @@ class PfkeyTransport:
         """
         dump = _Waiting(request)
         waiting = self._send_all([dump])
-        of_others = 0
+        passed = 0
         while waiting:
             data = self._socket.receive_view()
             if data is not None:
-                of_others = 0 if self._take(waiting, data) else of_others + 1
-            if data is None or len(dump.messages) >= _CHUNK or of_others >= _OF_OTHERS:
-                of_others = 0
+                self._take(waiting, data)
+                passed += 1
+            if data is None or passed == _TURN:
+                passed = 0
                 try:
                     yield dump.take_out()
                 except TimeoutError:
@@ -119,7 +118,7 @@ class PfkeyTransport:
         yield from self._discard()
         self._progress += 1
         waiting = self._send_all(items)
-        of_others = 0
+        passed = 0
         while waiting:
             try:
                 data = self._socket.receive_view()
@@ -132,9 +131,10 @@ class PfkeyTransport:
                     item.is_complete = True
                     del waiting[item.seq]
             else:
-                of_others = 0 if self._take(waiting, data) else of_others + 1
-            if waiting and (data is None or of_others >= _OF_OTHERS):
-                of_others = 0
+                self._take(waiting, data)
+                passed += 1
+            if waiting and (data is None or passed == _TURN):
+                passed = 0
                 try:
                     yield self._progress
                 except TimeoutError:
@@ -146,7 +146,7 @@ class PfkeyTransport:
             item.begin(item.wire.sequence or self._next_seq())
             item.message.stamp(item.seq, self._pid)
             if error := self._socket.send_bytes(item.message):
-                item.refuse(error)
+                item.refuse(error, NOT_TAKEN_IN)
         return {item.seq: item for item in items if not item.is_complete}
 
     def _discard(self) -> Iterator[int]:
@@ -155,7 +155,7 @@ class PfkeyTransport:
             for passed in count(1):
                 if self._socket.receive_view() is None:
                     return
-                if passed % _OF_OTHERS == 0:
+                if passed % _TURN == 0:
                     yield self._progress
         except TimeoutError:
             # Others talk faster than this reads; the answers are found among what they say.
@@ -164,17 +164,16 @@ class PfkeyTransport:
             # A socket that is broken says so again when its answer is read.
             return
 
-    def _take(self, waiting: dict[int, "_Waiting"], data: memoryview) -> bool:
-        """Take in a message; return whether it belongs to an answer."""
+    def _take(self, waiting: dict[int, "_Waiting"], data: memoryview) -> None:
+        """Take in a message, unless it is somebody else's."""
         header = read_header(data)
         item = self._asked(waiting, header, data)
         if item is None:
-            return False
+            return
         self._progress += 1
         item.take(header, data)
         if item.is_complete:
             del waiting[item.seq]
-        return True
 
     def _asked(self, waiting: dict[int, "_Waiting"], header: Message, data: memoryview) -> "_Waiting | None":
         """Return the request that a message answers, None when it is somebody else's."""
@@ -203,10 +202,11 @@ class _Waiting:
     def begin(self, seq: int) -> None:
         """Begin to wait, for the first time or again."""
         self.seq = seq
-        self.messages: list[Message] = []
         self.is_complete = False
         self.error: KernelError | None = None
-        self._entries = 0
+        self._messages: list[Message] = []
+        self._entries: list[Any] = []
+        self._last_number = 0
 
     @property
     def wire(self) -> Wire:
@@ -223,7 +223,7 @@ class _Waiting:
 
     @property
     def is_dump(self) -> bool:
-        return self.wire.answer is Answer.DUMP
+        return self.wire.answer.is_dump
 
     def is_announced_by(self, data: memoryview) -> bool:
         """Return whether a broadcast without numbers tells of what was asked."""
@@ -237,7 +237,7 @@ class _Waiting:
             self.refuse(header.errno)
         else:
             if self.wire.answer is Answer.ONE:
-                self.messages.append(read(data))
+                self._messages.append(read(data))
             self.is_complete = True
 
     def refuse(self, code: int, detail: str = "") -> None:
@@ -251,14 +251,20 @@ class _Waiting:
         self.error = AnswerLostError(code, self._request.operation, self._request.subject, detail)
         self.is_complete = True
 
-    def take_out(self) -> Any:
+    def take_out(self) -> list[Any]:
         """Return what has come of a dump since the last time."""
-        messages, self.messages = self.messages, []
-        return self._request.decode(messages)
+        entries, self._entries = self._entries, []
+        return entries
 
     def reply(self) -> Any:
         """Return the decoded answer, or the `KernelError`."""
-        return self.error if self.error is not None else self._request.decode(self.messages)
+        if self.error is not None:
+            return self.error
+        return self.take_out() if self.wire.answer is Answer.DUMP else self._decode()
+
+    def _decode(self) -> Any:
+        messages, self._messages = self._messages, []
+        return self._request.decode(messages)
 
     def _take_entry(self, header: Message, data: memoryview) -> None:
         if header.seq == self.seq:
@@ -270,17 +276,20 @@ class _Waiting:
         elif header.errno:
             # Where the kernel breaks a dump off, it puts a negative number into the byte of the last entry.
             self.refuse(256 - header.errno if header.errno > 0x7F else header.errno, "the dump broke off")
-        elif header.seq not in (0, self._entries + 1):
+        elif header.seq not in (0, self._last_number + 1):
             self.lose(errno.ENOBUFS, "entries of the dump were lost: ask again")
         else:
-            self._entries += 1
-            self.messages.append(read(data))
+            self._messages.append(read(data))
+            if self.wire.answer is Answer.DUMP:
+                # Little of an entry may be wanted, so its message is let go of at once.
+                self._entries += self._decode()
+            self._last_number = header.seq
             self.is_complete = header.seq == 0
 
 
 def _pipelines(requests: Sequence[Request[Any]]) -> Iterator[Sequence[Request[Any]]]:
     # The kernel runs one dump at a time on a socket, so a dump travels alone.
-    for is_dump, run in groupby(requests, lambda request: request.wire.answer is Answer.DUMP):
+    for is_dump, run in groupby(requests, lambda request: request.wire.answer.is_dump):
         together = list(run)
         size = 1 if is_dump else _PIPELINED
         for start in range(0, len(together), size):

@@ -19,7 +19,13 @@ class Answer(Enum):
 
     ACK = "an acknowledgement"
     ONE = "one message"
-    DUMP = "messages up to the end mark"
+    DUMP = "messages up to the end mark, each read as it comes"
+    TABLE = "messages up to the end mark, read together"
+
+    @property
+    def is_dump(self) -> bool:
+        """Whether it is the kernel's dump of a table."""
+        return self in (Answer.DUMP, Answer.TABLE)
 
 
 @dataclass(frozen=True, slots=True)

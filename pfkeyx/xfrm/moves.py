@@ -17,7 +17,10 @@ from pfkeyx.xfrm.answers import Answer, Wire, nothing
 from pfkeyx.xfrm.probes import needs_of
 
 _ACKED = NLM_F_REQUEST | NLM_F_ACK
-_MOVE_HINTS = {errno.ENODATA: "no template of the policy is like an old one, or an SA could not be made anew"}
+_MOVE_HINTS = {
+    errno.ENODATA: "no template of the policy is like an old one, or an SA could not be made anew; "
+    "or, on newer kernels, a policy of higher priority covers this one"
+}
 
 
 class MoveRequests:
@@ -56,7 +59,7 @@ class MoveRequests:
     def migrate_sa(self, sa: SA, moved: SA) -> Request[None]:
         """Return the request that moves one SA, found by its SPI, to where `moved` is (XFRM_MSG_MIGRATE_STATE).
 
-        Mark, reqid and selector are sent as they are, since the kernel takes them as sent. All else is inherited, what
+        Mark, reqid and `moved`'s selector are sent, since the kernel takes them as sent. All else is inherited, what
         the model does not name too, but for an encapsulation that `moved` has otherwise than `sa`.
         """
         check_sa_id("migrate SA", sa.id)
@@ -69,7 +72,7 @@ class MoveRequests:
             "new_daddr": moved.destination.packed,
             "new_saddr": moved.source.packed,
             "old_mark": {"v": mark.value, "m": mark.mask} if mark else None,
-            "new_sel": codec.sa_selector_fields(sa),
+            "new_sel": codec.sa_selector_fields(moved),
             "new_reqid": sa.reqid,
             "new_family": parts.family_of(moved.destination),
         }

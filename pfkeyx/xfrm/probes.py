@@ -23,6 +23,7 @@ ONLY_PFKEY = {
     Feature.PFKEY: "this engine speaks XFRM: open the pfkey engine",
     Feature.REGISTER: "XFRM lists no algorithms: open the pfkey engine",
     Feature.ACQUIRE_ANSWER: "XFRM takes no answer to an acquire: open the pfkey engine",
+    Feature.ADDRUPDATE: _IS_PFKEYS,
     Feature.SADB_EXPIRE: _IS_PFKEYS,
     Feature.SADB_X_PCHANGE: _IS_PFKEYS,
     Feature.SADB_X_SPDACQUIRE: _IS_PFKEYS,

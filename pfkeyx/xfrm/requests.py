@@ -80,6 +80,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
     """NETLINK_XFRM: everything that the model can say. It remembers what it has found out about its kernel."""
 
     name = "xfrm"
+    sends_together = True
 
     def __init__(self) -> None:
         ProgressRequests.__init__(self)
@@ -247,7 +248,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         declared = wire.SENT.get(number)
         if declared is None or not (isinstance(message, declared) or (dumps and isinstance(message, wire.empty_msg))):
             raise InvalidRequestError(f"send XFRM message {number}: it cannot be a {type(message).__name__}")
-        answer = Answer.DUMP if dumps else Answer.ONE if number in _ANSWERED else Answer.ACK
+        answer = Answer.TABLE if dumps else Answer.ONE if number in _ANSWERED else Answer.ACK
         flags |= _ACKED if answer is Answer.ACK else NLM_F_REQUEST
         return Request("send XFRM message", number, Wire(_encoded(message, number, flags), answer), tuple)
 

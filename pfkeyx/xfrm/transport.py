@@ -29,15 +29,25 @@ from pfkeyx.native import RECEIVE_BUFFER, open_raw
 from pfkeyx.operation import Batch, Exchange, Request, Stream
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm import parts
-from pfkeyx.xfrm.answers import Answer
+from pfkeyx.xfrm.answers import Answer, Wire
 from pfkeyx.xfrm.datagram import DATAGRAM, HEADER_SIZE, Header, parse, walk
 from pfkeyx.xfrm.refusal import explain
 
 _NETLINK_CAP_ACK = 10
+#: The errno of an acknowledgement.
+_SUCCESS = bytes(4)
 #: So many acknowledgements stay far below any receive buffer.
 _PIPELINED = 64
 #: So often is a dump asked for that changes interrupt.
 _DUMP_TRIES = 3
+#: After so many messages of an answer the driver has a turn: it knows who else waits.
+_TURN = 64
+#: Octets of the send buffer that netlink_sendmsg() keeps for itself.
+_SEND_OVERHEAD = 32
+#: Octets of the receive buffer that an acknowledgement takes with the kernel's own notes on it, 960 to 1280 were seen,
+#: and what any other answer takes at most: the kernel allots no more than 8 KiB (NLMSG_GOODSIZE).
+_ACKNOWLEDGEMENT_ROOM = 2 << 10
+_ANSWER_ROOM = 9 << 10
 
 
 def open_socket(netns: str | None, groups: Sequence[int] = (), receive_buffer: int = RECEIVE_BUFFER) -> socket.socket:
@@ -89,6 +99,8 @@ class XfrmTransport:
         self._netns = netns
         self._first = self._sequence = int.from_bytes(os.urandom(3), "big")
         self._is_behind = False
+        self._sendable = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _SEND_OVERHEAD
+        self._receivable = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, -1 when closed."""
@@ -111,7 +123,7 @@ class XfrmTransport:
         """Send a batch and return, in order, each one's reply or `KernelError`; see `Transport.exchange`."""
         replies: list[Any] = []
         taken = 0
-        for requests in _datagrams(batch):
+        for requests in self._datagrams(batch):
             asked = again = [_Waiting(request) for request in requests]
             for _ in range(_DUMP_TRIES):
                 taken = yield from self._ask(again, taken)
@@ -138,13 +150,47 @@ class XfrmTransport:
         if dump.error is not None:
             raise dump.error
 
+    def _datagrams(self, batch: Batch) -> Iterator[Sequence[Request[Any]]]:
+        if batch.one_datagram:
+            yield from self._fitting(batch.requests)
+            return
+        # The kernel runs one dump at a time on a socket, so a dump travels alone.
+        run: list[Request[Any]] = []
+        for request in batch.requests:
+            if request.wire.answer.is_dump:
+                yield from _chunks(run)
+                run = []
+                yield [request]
+            else:
+                run.append(request)
+        yield from _chunks(run)
+
+    def _fitting(self, requests: Sequence[Request[Any]]) -> Iterator[Sequence[Request[Any]]]:
+        """Cut requests into as few datagrams as the kernel takes, and has room to answer."""
+        fitting: list[Request[Any]] = []
+        size = room = 0
+        for request in requests:
+            octets = len(request.wire.message)
+            answer = _ACKNOWLEDGEMENT_ROOM if request.wire.answer is Answer.ACK else _ANSWER_ROOM
+            if fitting and (size + octets > self._sendable or room + answer > self._receivable):
+                yield fitting
+                fitting, size, room = [], 0, 0
+            fitting.append(request)
+            size += octets
+            room += answer
+        yield fitting
+
     def _ask(self, asked: Sequence["_Waiting"], taken: int) -> Generator[int, None, int]:
         """Send requests in one datagram and wait for their answers; return `taken` and what these have come to."""
         waiting = self._send(asked)
+        turn = taken + _TURN
         while waiting:
             try:
                 taken += self._receive(waiting)
             except BlockingIOError:
+                turn = taken
+            if waiting and taken >= turn:
+                turn = taken + _TURN
                 try:
                     yield taken
                 except TimeoutError:
@@ -213,6 +259,7 @@ class _Waiting:
     def begin(self) -> None:
         """Forget what came of an earlier try."""
         self._messages: list[Any] = []
+        self._entries: list[Any] = []
         self._is_torn = False
         self.error: KernelError | None = None
         self.was_interrupted = False
@@ -220,15 +267,19 @@ class _Waiting:
     @property
     def message(self) -> bytearray:
         """The message that asks."""
-        message: bytearray = self._request.wire.message
-        return message
+        return self._wire.message
+
+    @property
+    def _wire(self) -> Wire:
+        wire: Wire = self._request.wire
+        return wire
 
     def take(self, header: Header, message: bytes) -> bool:
         """Take one message of the answer; return whether the answer is complete."""
-        if self._request.wire.answer is Answer.DUMP and header.flags & NLM_F_DUMP_INTR:
+        if self._wire.answer.is_dump and header.flags & NLM_F_DUMP_INTR:
             self._is_torn = True
         if header.type == NLMSG_ERROR:
-            self._acknowledge(parse(wire.error_msg, message), header.flags)
+            self._acknowledge(message, header.flags)
             return True
         if header.type == NLMSG_DONE:
             (status,) = struct.unpack_from("=i", message, HEADER_SIZE) if header.length >= HEADER_SIZE + 4 else (0,)
@@ -242,7 +293,10 @@ class _Waiting:
         if message_class is None:
             raise MalformedReplyError(f"XFRM answered {self._request.operation} with message {header.type}")
         self._messages.append(parse(message_class, message))
-        return self._request.wire.answer is Answer.ONE
+        if self._wire.answer is Answer.DUMP:
+            # What pyroute2 makes of an entry takes many times what the entry says, so it is let go of at once.
+            self._entries += self._decode()
+        return self._wire.answer is Answer.ONE
 
     def refuse(self, code: int, detail: str = "", attribute: str | None = None) -> None:
         """Let the answer be a refusal: what was said of it, and what we know of it."""
@@ -251,42 +305,31 @@ class _Waiting:
 
     def lose(self, code: int) -> None:
         """Let the answer be one that never came."""
-        is_read = self._request.wire.answer is Answer.DUMP
-        advice = "ask again" if is_read else "the kernel may have done it: look before asking again"
+        advice = "ask again" if self._wire.answer.is_dump else "the kernel may have done it: look before asking again"
         detail = f"the answer was lost; {advice}"
         self.error = AnswerLostError(code, self._request.operation, self._request.subject, detail)
 
     def reply(self) -> Any:
         """Return the decoded answer, or the `KernelError`."""
-        return self.error if self.error is not None else self._request.decode(self._messages)
+        if self.error is not None:
+            return self.error
+        return self.take_out() if self._wire.answer is Answer.DUMP else self._decode()
 
     def take_out(self) -> list[Any]:
-        """Return what the messages so far say, which are forgotten."""
-        messages, self._messages = self._messages, []
-        entries: list[Any] = self._request.decode(messages)
+        """Return what has come of a dump since the last time."""
+        entries, self._entries = self._entries, []
         return entries
 
-    def _acknowledge(self, message: Any, flags: int) -> None:
-        # A success may carry text too, so only the number decides.
-        if message["error"]:
-            refusal = parts.decoding(partial(explain, flags=flags, request=self.message), message)
-            self.refuse(-message["error"], refusal.text, refusal.attribute)
+    def _decode(self) -> Any:
+        messages, self._messages = self._messages, []
+        return self._request.decode(messages)
 
-
-def _datagrams(batch: Batch) -> Iterator[Sequence[Request[Any]]]:
-    if batch.one_datagram:
-        yield batch.requests
-        return
-    # The kernel runs one dump at a time on a socket, so a dump travels alone.
-    run: list[Request[Any]] = []
-    for request in batch.requests:
-        if request.wire.answer is Answer.DUMP:
-            yield from _chunks(run)
-            run = []
-            yield [request]
-        else:
-            run.append(request)
-    yield from _chunks(run)
+    def _acknowledge(self, message: bytes, flags: int) -> None:
+        # A success may carry text too, so only the number decides; there are many, and pyroute2 takes its time over one.
+        if message[HEADER_SIZE : HEADER_SIZE + len(_SUCCESS)] != _SUCCESS:
+            acknowledgement = parse(wire.error_msg, message)
+            refusal = parts.decoding(partial(explain, flags=flags, request=self.message), acknowledgement)
+            self.refuse(-acknowledgement["error"], refusal.text, refusal.attribute)
 
 
 def _chunks(requests: Sequence[Request[Any]]) -> Iterator[Sequence[Request[Any]]]:

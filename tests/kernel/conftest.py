@@ -73,7 +73,7 @@ def traffic(road: Road) -> Iterator[Traffic]:
 
 
 @pytest.fixture(
-    params=[pytest.param(Method.MIGRATE_STATE, marks=requires(Feature.MIGRATE_STATE)), Method.MIGRATE],
+    params=[pytest.param(Method.MIGRATE_STATE, marks=requires(Feature.MIGRATE_STATE)), Method.MIGRATE, Method.REPLACE],
     ids=lambda method: str(method.value),
 )
 def method(request: pytest.FixtureRequest) -> Method:

@@ -51,8 +51,8 @@ def updates(old: Place, new: Place) -> tuple[AddressUpdate, AddressUpdate]:
 
 
 def put_ahead(sa: SA, method: Method, times: int = 1) -> SA:
-    """Return the roaming host's outbound SA with its number where so many moves by MIGRATE put it; others unchanged."""
-    if method is not Method.MIGRATE or sa.replay is None or sa.id.spi != OUTWARD_SPI:
+    """Return the roaming host's outbound SA with its number where so many moves put it; others unchanged."""
+    if method is Method.MIGRATE_STATE or sa.replay is None or sa.id.spi != OUTWARD_SPI:
         return sa
     return replace(sa, replay=replace(sa.replay, outbound=sa.replay.outbound + times * 4096))
 
@@ -71,9 +71,9 @@ def check_wire(road: Road, path: Sequence[Place], came_back: Method | None = Non
     """Assert, of all that both hosts have sent: nothing in clear, one SPI each, each number once, and the path.
 
     Numbers follow each other; where the place changes, a method may leave some out, and none ever comes again. So it
-    is on the roaming host where it stays, when it went and `came_back` by MIGRATE meanwhile.
+    is on the roaming host where it stays, when it went and `came_back` by MIGRATE or REPLACE.
     """
-    leaps = came_back is Method.MIGRATE
+    leaps = came_back in (Method.MIGRATE, Method.REPLACE)
     _check_stream(road.roaming.wire.frames(), OUTWARD_SPI, [place.outward for place in path], leaps)
     _check_stream(road.gateway.wire.frames(), INWARD_SPI, [place.inward for place in path], leaps=False)
 
@@ -89,4 +89,4 @@ def _check_stream(frames: Sequence[Frame], spi: int, path: Sequence[Outside], le
     breaks = [(a, b) for a, b, same_place in steps if b <= a or (same_place and not leaps and b != a + 1)]
     assert not breaks, f"sequence numbers, each followed by one that is not to follow: {breaks}"
     outsides = [outside for outside, _ in groupby(frame.outside for frame in esp)]
-    assert outsides == list(path), f"the way of the tunnel: {outsides}"
+    assert outsides == [outside for outside, _ in groupby(path)], f"the way of the tunnel: {outsides}"

@@ -8,6 +8,7 @@ import pytest
 
 from lab import kernels
 from pfkeyx import (
+    AES_CTR,
     AES_GCM,
     HMAC_SHA256,
     SA,
@@ -47,7 +48,7 @@ def test_a_tunnel_goes_back_and_forth_under_a_flood_without_a_repeat(
     with traffic.flood():
         for old, new in pairwise(path):
             reports = move(road, old, new, method)
-            assert {step.method for report in reports for step in report.plan.steps} == {method}
+            assert {move.method for report in reports for move in report.plan.sa_moves()} == {method}
             traffic.wait_until_it_flows()
     check_wire(road, path)
     assert len(set(traffic.outward.arrived)) == len(traffic.outward.arrived)
@@ -107,13 +108,14 @@ def test_the_method_is_the_first_that_this_kernel_has(road: Road) -> None:
     road.set_up_tunnel(*GCM)
     update, _ = updates(*places(road.family))
     plan = road.roaming.engine.plan_migration(update)
+    methods = {move.method for move in plan.sa_moves()}
+    passed_over = {entry for move in plan.sa_moves() for entry in move.passed_over}
     if _has_migrate_state(road.roaming.engine):
-        assert {step.method for step in plan.steps} == {Method.MIGRATE_STATE}
-        assert all(step.passed_over == () for step in plan.steps)
+        assert methods == {Method.MIGRATE_STATE}
+        assert {method for method, _ in passed_over} == {Method.ADDRUPDATE}
     else:
-        assert {step.method for step in plan.steps} == {Method.MIGRATE}
-        reasons = {reason for step in plan.steps for _, reason in step.passed_over}
-        assert reasons == {"the kernel has no XFRM_MSG_MIGRATE_STATE"}
+        assert methods == {Method.MIGRATE}
+        assert (Method.MIGRATE_STATE, "the kernel has no XFRM_MSG_MIGRATE_STATE") in passed_over
 
 
 def test_an_encapsulation_is_kept(road: Road, traffic: Traffic, method: Method) -> None:
@@ -131,6 +133,20 @@ def test_an_encapsulation_is_added(road: Road, traffic: Traffic, method: Method)
 @requires(Feature.MIGRATE_STATE)
 def test_an_encapsulation_is_taken_away(road: Road, traffic: Traffic) -> None:
     _move_encap(road, traffic, Method.MIGRATE_STATE, UdpEncap(), None)
+
+
+def test_an_encapsulation_is_taken_away_by_replacing_the_sa(road: Road, traffic: Traffic) -> None:
+    _move_encap(road, traffic, Method.REPLACE, UdpEncap(), None)
+
+
+def test_aes_ctr_is_moved_by_the_one_method_that_keeps_it_alive(road: Road, traffic: Traffic) -> None:
+    road.set_up_tunnel(encryption(AES_CTR, 20), authentication())
+    first, second = places(road.family)
+    traffic.send()
+    reports = move(road, first, second)
+    assert {sa.method for report in reports for sa in report.plan.sa_moves()} == {Method.REPLACE}
+    traffic.send()
+    check_wire(road, [first, second])
 
 
 @requires(Feature.MIGRATE_STATE)

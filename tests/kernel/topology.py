@@ -159,15 +159,16 @@ class Road:
         for host in (self.roaming, self.gateway):
             for port in ports:
                 for family in (socket.AF_INET, socket.AF_INET6):
-                    self._stack.enter_context(host.namespace.call(partial(_encap_socket, family, port)))
+                    self._stack.enter_context(host.namespace.call(partial(encap_socket, family, port)))
 
 
-def _encap_socket(family: int, port: int) -> socket.socket:
+def encap_socket(family: int, port: int, address: str = "") -> socket.socket:
+    """Open a socket of the calling thread's namespace that takes ESP in UDP (RFC 3948)."""
     sock = socket.socket(family, socket.SOCK_DGRAM)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     sock.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
-    sock.bind(("", port))
+    sock.bind((address, port))
     return sock
 
 

@@ -12,13 +12,13 @@ ETH_P_ALL = 0x0003
 SOL_PACKET = 263
 PACKET_STATISTICS = 6
 SO_RCVBUFFORCE = 33
-ESP, UDP = 50, 17
+ESP, AH, UDP = 50, 51, 17
 _BUFFER = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A packet as it left a host: its outermost addresses and, where it is ESP, bare or in UDP, SPI and number."""
+    """A packet as it left a host: its outermost addresses, and where it is ESP, in UDP too, or AH, SPI and number."""
 
     source: IPv4Address | IPv6Address
     destination: IPv4Address | IPv6Address
@@ -33,12 +33,13 @@ class Frame:
 
 
 class Wire:
-    """Listens to what a device of the calling thread's namespace sends; `read` it from time to time."""
+    """Listens to what a device of the calling thread's namespace sends, or all do; `read` it from time to time."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str | None = None) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
         enlarge(self._socket)
-        self._socket.bind((device, ETH_P_ALL))
+        if device:
+            self._socket.bind((device, ETH_P_ALL))
         self._socket.setblocking(False)
         self._frames: list[Frame] = []
 
@@ -88,6 +89,9 @@ def _parse(packet: bytes) -> Frame:
         # RFC 3948 §2.2: four zero bytes are IKE's mark, and stand where an SPI would.
         if 4500 not in ports or payload[:4] == bytes(4):
             return Frame(source, destination, ports=ports)
+    elif protocol == AH:
+        # RFC 4302 §2: as in ESP, but for what comes before.
+        payload = payload[4:]
     elif protocol != ESP:
         return Frame(source, destination)
     spi, sequence = int.from_bytes(payload[:4], "big"), int.from_bytes(payload[4:8], "big")

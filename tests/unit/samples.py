@@ -11,8 +11,8 @@ from pfkeyx import (
     AddressUpdate,
     Authentication,
     Encryption,
-    Feature,
     Key,
+    Method,
     Replay,
     Support,
     Tunnel,
@@ -39,5 +39,12 @@ SAS = (OUTBOUND, INBOUND)
 POLICIES = TUNNEL.policies()
 UPDATE = AddressUpdate(AddressPair(LOCAL, REMOTE), AddressPair(NEW_LOCAL, REMOTE))
 
-BOTH_METHODS = {Feature.MIGRATE_STATE: Support(True, "yes"), Feature.MIGRATE: Support(True, "yes")}
-ONLY_MIGRATE = BOTH_METHODS | {Feature.MIGRATE_STATE: Support(False, "the kernel has no XFRM_MSG_MIGRATE_STATE")}
+#: What a kernel can do over XFRM.
+EVERY_METHOD = {
+    Method.ADDRUPDATE: Support(False, "XFRM has no such message: it is PF_KEY's"),
+    Method.MIGRATE_STATE: Support(True, "yes"),
+    Method.MIGRATE: Support(True, "yes"),
+    Method.REPLACE: Support(True, "yes"),
+    Method.SADB_X_MIGRATE: Support(False, "the pfkey engine has it, which sees the same SAs"),
+}
+NO_MIGRATE_STATE = EVERY_METHOD | {Method.MIGRATE_STATE: Support(False, "the kernel has no XFRM_MSG_MIGRATE_STATE")}

@@ -53,7 +53,7 @@ from pfkeyx.operation import Readiness
 from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
-from tests.unit.samples import INBOUND, OUTBOUND, POLICIES, UPDATE
+from tests.unit.samples import INBOUND, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE
 
 
 def public_methods(cls: type) -> dict[str, inspect.Signature]:
@@ -177,7 +177,7 @@ def test_who_may_not_even_probe_is_refused_by_the_kernel() -> None:
 
 SAD_INFO = SADInfo(2, 8, 1 << 20)
 PROGRESS = Progress(Replay(1, 0, (0,)), replay_threshold=2)
-MOVES = [(POLICIES[0].templates[0], replace(POLICIES[0].templates[0], source=UPDATE.new.local))]
+MOVES = [(POLICIES[0].templates[0], replace(POLICIES[0].templates[0], source=NEW_LOCAL))]
 #: A call, what is asked for it, and what comes of it.
 CALLS: list[tuple[Callable[[Any], Any], str, Any]] = [
     (lambda e: e.get_spi(INBOUND.source, INBOUND.destination, mark=Mark(5)), "get SPI", 0x1234),
@@ -199,7 +199,7 @@ CALLS: list[tuple[Callable[[Any], Any], str, Any]] = [
     (lambda e: e.get_spd_info(), "get SPD info", "how full it is"),
     (lambda e: e.set_spd_thresholds(ipv4=HashThreshold(24, 24)), "set SPD thresholds", None),
     (lambda e: e.migrate_policy(POLICIES[0].id, MOVES), "migrate policy", None),
-    (lambda e: e.migrate_sa(OUTBOUND, UPDATE.new.local, UPDATE.new.remote, encap=None), "migrate SA", None),
+    (lambda e: e.migrate_sa(OUTBOUND, NEW_LOCAL, REMOTE, encap=None), "migrate SA", None),
 ]
 
 

@@ -1,5 +1,6 @@
 """Key bytes reach no repr, no error and no traceback."""
 
+import json
 import pickle
 import traceback
 from dataclasses import replace
@@ -64,15 +65,16 @@ def test_no_key_is_in_the_traceback_of_a_refusal_even_with_local_variables() -> 
 
 
 def test_no_key_is_in_a_plan_nor_in_the_error_of_a_move() -> None:
-    state = [("dump SAs", list(SAS)), ("dump policies", list(POLICIES))]
+    state = [("dump SAs", list(SAS)), ("dump SAs", []), ("dump SAs", []), ("dump policies", list(POLICIES))]
     probes = [("probe", Refusal(3)), ("probe", Refusal(22))]
-    bracket = [("update policy", None), ("migrate SA", Refusal(17)), ("update policy", None)]
+    update = ("update policy", None)
+    tunnel = [update, ("migrate SA", Refusal(17)), update, ("migrate SA", None), update, update]
     engine = Engine(
         XfrmDialect(),
-        ScriptedKernel(probes + state + state + bracket + state + [("update policy", None)] + state),
+        ScriptedKernel(probes + state + state + tunnel + state + [update] * 3 + state),
     )
     plan = engine.plan_migration(UPDATE)
-    assert_hidden(repr(plan) + str(plan))
+    assert_hidden(repr(plan) + str(plan) + json.dumps(plan.as_json()))
     with pytest.raises(MigrationError) as caught:
         engine.migrate(UPDATE)
     assert_hidden(repr(caught.value) + str(caught.value) + repr(caught.value.not_moved))

@@ -39,11 +39,20 @@ NEW_INBOUND = replace(INBOUND, id=SAId(NEW_LOCAL, INBOUND.id.spi))
 NEW_SAS = [NEW_OUTBOUND, NEW_INBOUND]
 NEW_POLICIES = [at_new(policy) for policy in POLICIES]
 
+
+def state(sas: list[SA], policies: list[Policy]) -> Script:
+    """Return what is read: SAs to the old local address, to the new one, and to the remote one, and policies."""
+    return [("dump SAs", sas), ("dump SAs", []), ("dump SAs", []), ("dump policies", policies)]
+
+
 PROBES: Script = [("probe", Refusal(3)), ("probe", Refusal(22))]
-OLD_STATE: Script = [("dump SAs", list(SAS)), ("dump policies", list(POLICIES))]
-NEW_STATE: Script = [("dump SAs", NEW_SAS), ("dump policies", NEW_POLICIES)]
+OLD_STATE = state(list(SAS), list(POLICIES))
+NEW_STATE = state(NEW_SAS, NEW_POLICIES)
+#: Both directions travel in one datagram, which the kernel runs to its end whatever it refuses.
 BRACKET: Script = [("update policy", None), ("migrate SA", None), ("update policy", None)]
 INWARD: Script = [("migrate SA", None), ("update policy", None), ("update policy", None)]
+WHOLE: Script = BRACKET + INWARD
+POLICIES_BACK: Script = [("update policy", None)] * 3
 
 
 def migrate(script: Script) -> tuple[ScriptedKernel, Engine]:
@@ -56,12 +65,8 @@ def refused(script: Script, index: int, errno: int = 22) -> Script:
     return [*script[:index], (operation, Refusal(errno)), *script[index + 1 :]]
 
 
-def state(sas: list[SA], policies: list[Policy]) -> Script:
-    return [("dump SAs", sas), ("dump policies", policies)]
-
-
-def test_a_move_blocks_moves_and_allows_in_one_datagram_a_direction() -> None:
-    kernel, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + NEW_STATE)
+def test_a_tunnel_moves_in_one_datagram() -> None:
+    kernel, engine = migrate(PROBES + OLD_STATE + WHOLE + NEW_STATE)
     report = engine.migrate(UPDATE)
     done = [(operation, subject) for operation, subject, together in kernel.asked if together]
     assert done == [
@@ -103,26 +108,23 @@ def test_migrate_by_policy_does_not_put_a_sequence_number_ahead_that_has_no_room
     assert kernel.is_finished
 
 
-@pytest.mark.parametrize("index", [0, 1, 2])
-def test_a_refusal_in_the_bracket_restores_the_policy(index: int) -> None:
-    restore: Script = [("update policy", None)]
-    kernel, engine = migrate(PROBES + OLD_STATE + refused(BRACKET, index) + OLD_STATE + restore + OLD_STATE)
+@pytest.mark.parametrize("index", range(len(WHOLE)))
+def test_whatever_is_refused_the_policies_are_written_back(index: int) -> None:
+    kernel, engine = migrate(PROBES + OLD_STATE + refused(WHOLE, index) + OLD_STATE + POLICIES_BACK + OLD_STATE)
     with pytest.raises(MigrationError) as caught:
         engine.migrate(UPDATE)
     assert caught.value.rolled_back
     assert caught.value.moved == ()
     assert isinstance(caught.value.__cause__, KernelError)
-    assert kernel.asked[-3][:2] == ("update policy", OUT)
+    back = [subject for operation, subject, _ in kernel.asked[-7:-4] if operation == "update policy"]
+    assert back == [IN, FORWARD, OUT]
     assert kernel.is_finished
 
 
-@pytest.mark.parametrize("index", [0, 1, 2])
-def test_a_refusal_inbound_moves_the_outbound_sa_back(index: int) -> None:
-    halfway = state([NEW_OUTBOUND, INBOUND], [at_new(OUT), IN, FORWARD])
-    undo_inbound: Script = [("update policy", None), ("update policy", None)]
-    kernel, engine = migrate(
-        PROBES + OLD_STATE + BRACKET + refused(INWARD, index) + halfway + undo_inbound + BRACKET + OLD_STATE
-    )
+def test_a_refusal_inbound_moves_the_outbound_sa_back() -> None:
+    halfway = state([NEW_OUTBOUND, INBOUND], NEW_POLICIES)
+    undo: Script = [("update policy", None)] * 2 + BRACKET
+    kernel, engine = migrate(PROBES + OLD_STATE + refused(WHOLE, 3) + halfway + undo + OLD_STATE)
     with pytest.raises(MigrationError, match="everything is back") as caught:
         engine.migrate(UPDATE)
     assert caught.value.rolled_back
@@ -136,10 +138,8 @@ def test_a_refusal_inbound_moves_the_outbound_sa_back(index: int) -> None:
 
 def test_when_the_undo_is_refused_too_the_error_says_what_is_where() -> None:
     halfway = state([NEW_OUTBOUND, INBOUND], [at_new(OUT), IN, FORWARD])
-    undo_inbound: Script = [("update policy", None), ("update policy", None)]
-    _, engine = migrate(
-        PROBES + OLD_STATE + BRACKET + refused(INWARD, 0) + halfway + undo_inbound + refused(BRACKET, 1) + halfway
-    )
+    undo: Script = [("update policy", None)] * 2 + BRACKET
+    _, engine = migrate(PROBES + OLD_STATE + refused(WHOLE, 3) + halfway + refused(undo, 3) + halfway)
     with pytest.raises(MigrationError, match="undoing it: migrate SA") as caught:
         engine.migrate(UPDATE)
     assert not caught.value.rolled_back
@@ -148,8 +148,7 @@ def test_when_the_undo_is_refused_too_the_error_says_what_is_where() -> None:
 
 
 def test_a_success_that_moved_nothing_is_not_believed() -> None:
-    restore: Script = [("update policy", None)] * 3
-    kernel, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + OLD_STATE + OLD_STATE + restore + OLD_STATE)
+    kernel, engine = migrate(PROBES + OLD_STATE + WHOLE + OLD_STATE + OLD_STATE + POLICIES_BACK + OLD_STATE)
     with pytest.raises(MigrationError, match="is not at the new addresses") as caught:
         engine.migrate(UPDATE)
     assert caught.value.rolled_back
@@ -168,7 +167,7 @@ def test_a_success_that_moved_nothing_is_not_believed() -> None:
 def test_a_move_that_lost_something_is_undone(wrong: SA, complaint: str) -> None:
     after = state([wrong, NEW_INBOUND], NEW_POLICIES)
     undo = INWARD + BRACKET
-    _, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + after + after + undo + OLD_STATE)
+    _, engine = migrate(PROBES + OLD_STATE + WHOLE + after + after + undo + OLD_STATE)
     with pytest.raises(MigrationError, match=complaint) as caught:
         engine.migrate(UPDATE)
     assert caught.value.rolled_back
@@ -178,7 +177,7 @@ def test_an_sa_that_did_not_come_back_whole_is_not_called_rolled_back() -> None:
     halfway = state([NEW_OUTBOUND, INBOUND], [at_new(OUT), IN, FORWARD])
     undo: Script = [("update policy", None)] * 2 + BRACKET
     after = state([replace(OUTBOUND, reqid=0)], list(POLICIES))
-    _, engine = migrate(PROBES + OLD_STATE + BRACKET + refused(INWARD, 0) + halfway + undo + after)
+    _, engine = migrate(PROBES + OLD_STATE + refused(WHOLE, 3) + halfway + undo + after)
     with pytest.raises(MigrationError, match=r"is not as it was; esp 0xc0ffee02 .* is gone") as caught:
         engine.migrate(UPDATE)
     assert not caught.value.rolled_back
@@ -186,7 +185,7 @@ def test_an_sa_that_did_not_come_back_whole_is_not_called_rolled_back() -> None:
 
 def test_when_the_kernel_cannot_be_read_any_more_the_error_says_so() -> None:
     unreadable: Script = [("dump SAs", Refusal(105))]
-    _, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + unreadable + unreadable)
+    _, engine = migrate(PROBES + OLD_STATE + WHOLE + unreadable + unreadable)
     with pytest.raises(MigrationError, match="what is where could not be read") as caught:
         engine.migrate(UPDATE)
     assert not caught.value.rolled_back
@@ -212,7 +211,7 @@ def test_a_plan_that_the_sad_has_outrun_is_refused_before_anything_is_done() -> 
 def test_a_replay_window_that_was_emptied_is_seen() -> None:
     emptied = replace(NEW_INBOUND, replay=Replay(0, 39, (0,)))
     after = state([NEW_OUTBOUND, emptied], NEW_POLICIES)
-    _, engine = migrate(PROBES + OLD_STATE + BRACKET + INWARD + after + after + INWARD + BRACKET + OLD_STATE)
+    _, engine = migrate(PROBES + OLD_STATE + WHOLE + after + after + INWARD + BRACKET + OLD_STATE)
     with pytest.raises(MigrationError, match="forgot which packets it had received"):
         engine.migrate(UPDATE)
 
@@ -220,7 +219,7 @@ def test_a_replay_window_that_was_emptied_is_seen() -> None:
 def test_counters_that_go_on_do_not_outdate_a_plan() -> None:
     busy = state([replace(OUTBOUND, replay=Replay(99, 0, (0,))), INBOUND], list(POLICIES))
     after = state([replace(NEW_OUTBOUND, replay=Replay(100, 0, (0,))), NEW_INBOUND], NEW_POLICIES)
-    kernel, engine = migrate(PROBES + OLD_STATE + busy + BRACKET + INWARD + after)
+    kernel, engine = migrate(PROBES + OLD_STATE + busy + WHOLE + after)
     engine.migrate(engine.plan_migration(UPDATE))
     assert kernel.is_finished
 

@@ -432,6 +432,7 @@ REFUSED: list[tuple[Feature, Callable[[], object]]] = [
     (Feature.EXPIRE_REQUEST, lambda: PFKEY.expire_policy(POLICY.id, hard=True)),
     (Feature.PROGRESS, lambda: PFKEY.get_progress(SA_.id)),
     (Feature.PROGRESS, lambda: PFKEY.set_progress(SA_, Progress(timer_ms=1))),
+    (Feature.PROGRESS, lambda: PFKEY.set_replay(SA_, Replay(1, 0, (0,)))),
     (Feature.TABLE_INFO, PFKEY.get_sad_info),
     (Feature.TABLE_INFO, PFKEY.get_spd_info),
     (Feature.TABLE_INFO, lambda: PFKEY.set_spd_thresholds(HashThreshold(0, 0), None)),
@@ -454,7 +455,11 @@ def test_what_only_xfrm_does_is_refused_and_not_supported(feature: Feature, ask:
 
 
 SPOKEN = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER}
-PROBED = [feature for feature in Feature if feature is Feature.MIGRATE or feature.name.startswith("SADB_")]
+PROBED = [
+    feature
+    for feature in Feature
+    if feature in (Feature.MIGRATE, Feature.ADDRUPDATE) or feature.name.startswith("SADB_")
+]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The PF_KEY request socket against scripted answers: what belongs to which request, and what is passed over."""
 
 import errno
+import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -26,10 +27,11 @@ from pfkeyx.events import Acquire
 from pfkeyx.features import Feature
 from pfkeyx.model import EVERY_SA, SA, AddressPair, Direction, Encryption, Key, PolicyType, Protocol, SAId, SPIRequest
 from pfkeyx.native import ffi, lib
-from pfkeyx.operation import Batch, Exchange, Request, ask, run
+from pfkeyx.operation import Batch, Exchange, Request, ask, keep, run
 from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport, codec
 from pfkeyx.pfkey.extensions import KeyExtension, Unknown
 from pfkeyx.pfkey.message import Message, MessageType, SAType, build, read
+from pfkeyx.pfkey.sockets import PfkeySocket
 from tests.unit.samples import LOCAL, NEW_LOCAL, REMOTE, TUNNEL
 
 PFKEY = PfkeyDialect()
@@ -209,6 +211,43 @@ def test_a_dump_ends_with_the_entry_that_is_numbered_0(ends: Ends) -> None:
     peer.entry(request, 0, SA_)
     (sas,) = finish(exchange)
     assert [sa.as_written() for sa in sas] == [SA_] * 3
+
+
+def test_entries_of_a_dump_are_decoded_as_they_come_and_what_is_not_kept_is_let_go_of(ends: Ends) -> None:
+    transport, peer = ends
+    seen: list[SA] = []
+    wanted = replace(SA_, id=replace(SA_.id, spi=0x2000))
+
+    def is_wanted(sa: SA) -> bool:
+        seen.append(sa)
+        return sa.id == wanted.id
+
+    exchange = begin(transport, keep(PFKEY.dump_sas(EVERY_SA), is_wanted))
+    request = peer.receive()
+    peer.entry(request, 1, SA_)
+    peer.entry(request, 2, wanted)
+    next(exchange)
+    assert [sa.as_written() for sa in seen] == [SA_, wanted]
+    gc.collect()
+    assert not [it for it in gc.get_objects() if isinstance(it, Message) and (it.pid, it.seq) == (request.pid, 2)]
+    peer.entry(request, 0, SA_)
+    assert finish(exchange) == [[seen[1]]]
+
+
+def test_others_have_turns_while_a_long_dump_is_read(ends: Ends) -> None:
+    transport, peer = ends
+    seen: list[SA] = []
+
+    def is_unwanted(sa: SA) -> bool:
+        seen.append(sa)
+        return False
+
+    exchange = begin(transport, keep(PFKEY.dump_sas(EVERY_SA), is_unwanted))
+    request = peer.receive()
+    for seq in (*range(1, 150), 0):
+        peer.entry(request, seq, SA_)
+    assert [len(seen) for _ in exchange] == [64, 128]
+    assert len(seen) == 150
 
 
 def test_a_dump_of_nothing_is_an_empty_list(ends: Ends) -> None:
@@ -568,8 +607,16 @@ def test_a_truncated_reply_is_malformed(ends: Ends) -> None:
 def test_one_datagram_for_several_messages_is_refused(ends: Ends) -> None:
     transport, peer = ends
     with pytest.raises(UnsupportedError, match="one_datagram"):
-        next(transport.exchange(Batch((PFKEY.flush_sas(None),), one_datagram=True)))
+        next(transport.exchange(Batch((PFKEY.flush_sas(None),) * 2, one_datagram=True)))
     assert peer.receive_all() == []
+
+
+def test_one_message_is_one_datagram(ends: Ends) -> None:
+    transport, peer = ends
+    exchange = transport.exchange(Batch((PFKEY.flush_sas(None),), one_datagram=True))
+    next(exchange)
+    peer.answer(peer.receive())
+    assert finish(exchange) == [None]
 
 
 def test_a_closed_transport_says_so(ends: Ends) -> None:
@@ -602,11 +649,35 @@ def test_the_migrate_probe_reads_the_refusal(ends: Ends, code: int, available: b
     assert stop.value.value.available is available
 
 
+@pytest.mark.parametrize(("code", "available"), [(errno.EINVAL, True), (errno.EOPNOTSUPP, False), (errno.ENOMEM, None)])
+def test_the_addrupdate_probe_reads_the_answer(ends: Ends, code: int, available: bool | None) -> None:
+    transport, peer = ends
+    probe = PFKEY.supports(Feature.ADDRUPDATE)
+    exchange = transport.exchange(next(probe))
+    next(exchange)
+    request = peer.receive()
+    assert (request.type, request.extensions) == (25, {})
+    peer.answer(request, code)
+    with pytest.raises(StopIteration) as stop:
+        probe.throw(finish(exchange)[0])
+    assert stop.value.value.available is available
+    assert "SADB_X_ADDRUPDATE" in stop.value.value.reason
+
+
+def test_a_kernel_that_does_not_even_take_the_probe_in_has_no_addrupdate(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, _ = ends
+    monkeypatch.setattr(PfkeySocket, "send_bytes", lambda *_: errno.EINVAL)
+    support = run(PFKEY.supports(Feature.ADDRUPDATE), transport)
+    assert str(support) == "no: SADB_X_ADDRUPDATE: the kernel has no such message"
+
+
 SPOKEN = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER}
 REFUSED = {feature for feature in Feature if feature.value.startswith("sadb_")}
 
 
-@pytest.mark.parametrize("feature", sorted(set(Feature) - REFUSED - {Feature.MIGRATE}, key=str))
+@pytest.mark.parametrize("feature", sorted(set(Feature) - REFUSED - {Feature.MIGRATE, Feature.ADDRUPDATE}, key=str))
 def test_other_features_are_known_without_a_probe(feature: Feature) -> None:
     with pytest.raises(StopIteration) as stop:
         next(PFKEY.supports(feature))

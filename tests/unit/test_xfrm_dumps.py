@@ -1,6 +1,8 @@
 """The XFRM transport's dumps, whole and as streams: torn, broken off, given up."""
 
+import asyncio
 import errno
+import gc
 import socket
 import struct
 from collections.abc import Callable, Iterable
@@ -10,8 +12,8 @@ import pytest
 
 from pfkeyx import SA, KernelError
 from pfkeyx.model import EVERY_SA
-from pfkeyx.operation import Batch, run_stream
-from pfkeyx.xfrm import XfrmDialect, XfrmTransport
+from pfkeyx.operation import Batch, arun, ask, keep, run_stream
+from pfkeyx.xfrm import XfrmDialect, XfrmTransport, messages
 from tests.unit.samples import INBOUND, OUTBOUND
 from tests.unit.xfrm_bytes import ack, done, sa_entry, sequences
 
@@ -31,6 +33,57 @@ def test_a_dump_that_ends_with_an_error_is_not_taken_for_whole(ends: tuple[XfrmT
     with pytest.raises(StopIteration) as stop:
         next(generator)
     assert "the dump broke off" in str(stop.value.value[0])
+
+
+def test_entries_of_a_dump_are_decoded_as_they_come_and_what_is_not_kept_is_let_go_of(
+    ends: tuple[XfrmTransport, socket.socket],
+) -> None:
+    transport, kernels = ends
+    alive = _alive(messages.usersa_msg)
+    seen: list[SA] = []
+
+    def is_inbound(sa: SA) -> bool:
+        seen.append(sa)
+        return sa.id == INBOUND.id
+
+    generator = transport.exchange(Batch((keep(DIALECT.dump_sas(EVERY_SA), is_inbound),)))
+    next(generator)
+    (sequence,) = sequences(kernels.recv(1 << 16))
+    kernels.send(sa_entry(sequence) + sa_entry(sequence, INBOUND))
+    assert next(generator) == 2
+    assert spis(seen) == [OUTBOUND.id.spi, INBOUND.id.spi]
+    assert _alive(messages.usersa_msg) == alive
+    kernels.send(sa_entry(sequence) + done(sequence))
+    with pytest.raises(StopIteration) as stop:
+        next(generator)
+    assert stop.value.value == [[seen[1]]]
+
+
+def _alive(kind: type[object]) -> int:
+    gc.collect()
+    return sum(isinstance(it, kind) for it in gc.get_objects())
+
+
+async def test_other_tasks_have_turns_while_a_long_dump_is_read(ends: tuple[XfrmTransport, socket.socket]) -> None:
+    transport, kernels = ends
+    seen: list[SA] = []
+
+    def is_unwanted(sa: SA) -> bool:
+        seen.append(sa)
+        return False
+
+    dump = asyncio.create_task(arun(ask(keep(DIALECT.dump_sas(EVERY_SA), is_unwanted)), transport))
+    await asyncio.sleep(0)
+    (sequence,) = sequences(kernels.recv(1 << 16))
+    for _ in range(3):
+        kernels.send(sa_entry(sequence) * 64)
+    kernels.send(done(sequence))
+    turns = set()
+    while not dump.done():
+        turns.add(len(seen))
+        await asyncio.sleep(0)
+    assert turns >= {64, 128, 192}
+    assert await dump == []
 
 
 def test_a_dump_is_handed_out_datagram_by_datagram(ends: tuple[XfrmTransport, socket.socket]) -> None:

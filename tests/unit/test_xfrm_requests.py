@@ -368,8 +368,8 @@ def make_message(declared: type[Any], number: int, flags: int = 0, *attributes: 
     ("message", "flags", "answer"),
     [
         (make_message(wire.usersa_id_msg, 18), REQUEST, Answer.ONE),
-        (make_message(wire.usersa_id_msg, 18, DUMP), REQUEST | DUMP, Answer.DUMP),
-        (make_message(wire.empty_msg, 21, DUMP), REQUEST | DUMP, Answer.DUMP),
+        (make_message(wire.usersa_id_msg, 18, DUMP), REQUEST | DUMP, Answer.TABLE),
+        (make_message(wire.empty_msg, 21, DUMP), REQUEST | DUMP, Answer.TABLE),
         (make_message(wire.usersa_msg, 16, CREATE | EXCL), REQUEST | ACK | CREATE | EXCL, Answer.ACK),
         (make_message(wire.sadinfo_msg, 35), REQUEST, Answer.ONE),
         (make_message(wire.spdinfo_msg, 36, 0, ("XFRMA_SPD_IPV4_HTHRESH", {"lbits": 1})), REQUEST | ACK, Answer.ACK),
@@ -439,6 +439,7 @@ def test_what_only_pf_key_can_do_is_refused_with_where_to_do_it(
         Feature.PFKEY,
         Feature.REGISTER,
         Feature.ACQUIRE_ANSWER,
+        Feature.ADDRUPDATE,
         *(feature for feature in Feature if feature.name.startswith("SADB_")),
     ],
     ids=lambda feature: str(feature.value),

@@ -3,7 +3,9 @@
 import errno
 import socket
 import struct
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink import nlmsg
 
 from pfkeyx import KernelError, MalformedReplyError, NotFoundError
-from pfkeyx.model import EVERY_SA, Replay
+from pfkeyx.model import EVERY_SA, Attribute, Replay
 from pfkeyx.operation import Batch, Request, ask, run
 from pfkeyx.xfrm import XfrmDialect, XfrmTransport, codec, messages, parts
 from tests.unit.samples import INBOUND, OUTBOUND, POLICIES
@@ -44,6 +46,65 @@ def test_all_requests_of_a_batch_are_sent_before_the_first_answer_is_read(
     generator = transport.exchange(Batch((DIALECT.delete_sa(OUTBOUND.id), DIALECT.delete_sa(INBOUND.id))))
     next(generator)
     assert len(sequences(kernels.recv(1 << 16))) == 2
+
+
+@contextmanager
+def small_ends(option: int, octets: int) -> Iterator[tuple[XfrmTransport, socket.socket]]:
+    """Make a transport whose socket has a small buffer, and the other end."""
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, kernels:
+        ours.setblocking(False)
+        kernels.setblocking(False)
+        # The kernel keeps twice as much.
+        ours.setsockopt(socket.SOL_SOCKET, option, octets // 2)
+        yield XfrmTransport.over(ours, PORT), kernels
+
+
+@pytest.mark.parametrize(
+    ("make_request", "option", "octets", "most"),
+    [
+        pytest.param(lambda: DIALECT.add_sa(OUTBOUND), socket.SO_SNDBUF, 32 + 352 * 16, 16, id="to be sent"),
+        pytest.param(lambda: DIALECT.add_sa(OUTBOUND), socket.SO_SNDBUF, 30 + 352 * 16, 15, id="to be sent, just not"),
+        pytest.param(lambda: DIALECT.delete_sa(OUTBOUND.id), socket.SO_RCVBUF, 8 << 11, 8, id="to be acknowledged"),
+        pytest.param(lambda: DIALECT.get_sa(OUTBOUND.id), socket.SO_RCVBUF, 9 << 12, 4, id="to be answered"),
+    ],
+)
+def test_one_datagram_that_is_too_large_is_cut_into_as_few_as_there_is_room_for(
+    make_request: Callable[[], Request[Any]], option: int, octets: int, most: int
+) -> None:
+    with small_ends(option, octets) as (transport, kernels):
+        requests = tuple(make_request() for _ in range(2 * most + 1))
+        generator = transport.exchange(Batch(requests, one_datagram=True))
+        numbers = []
+        for amount in (most, most, 1):
+            next(generator)
+            asked = sequences(kernels.recv(1 << 20))
+            assert len(asked) == amount
+            numbers += asked
+            for sequence in asked[:-1]:
+                kernels.send(ack(sequence, errno.ESRCH, str(sequence)))
+                next(generator)
+            with pytest.raises(BlockingIOError):
+                kernels.recv(1 << 20)
+            kernels.send(ack(asked[-1], errno.ESRCH, str(asked[-1])))
+        with pytest.raises(StopIteration) as stop:
+            next(generator)
+        assert [refusal.detail for refusal in stop.value.value] == [str(number) for number in numbers]
+        assert numbers == sorted(numbers)
+
+
+def test_a_message_that_is_too_large_by_itself_is_refused_and_the_others_are_sent() -> None:
+    large = replace(OUTBOUND, other=(Attribute(99, bytes(5000)),))
+    with small_ends(socket.SO_SNDBUF, 0) as (transport, kernels):
+        requests = (DIALECT.add_sa(large), DIALECT.delete_sa(OUTBOUND.id))
+        generator = transport.exchange(Batch(requests, one_datagram=True))
+        next(generator)
+        (sequence,) = sequences(kernels.recv(1 << 16))
+        kernels.send(ack(sequence))
+        with pytest.raises(StopIteration) as stop:
+            next(generator)
+    refusal, success = stop.value.value
+    assert (refusal.errno, success) == (errno.EMSGSIZE, None)
 
 
 def test_a_success_with_text_is_a_success(ends: tuple[XfrmTransport, socket.socket]) -> None:

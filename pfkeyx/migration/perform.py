@@ -1,0 +1,166 @@
+"""How steps are done: their requests, in the order in which the kernel runs them. What to do is not decided here."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from pfkeyx.dialect import Dialect
+from pfkeyx.errors import InvalidRequestError, UnsupportedError
+from pfkeyx.migration.methods import MARGIN, has_room, hides_keys, leading_pairs, leading_policy
+from pfkeyx.migration.plan import Method, SAMove, Step
+from pfkeyx.model import SA, Progress, Replay, SAId
+from pfkeyx.operation import Batch, Operation, Request
+
+#: How many SAs and policies are moved by one datagram, about: it is run at once, and nobody else changes any meanwhile.
+_TOGETHER = 64
+
+
+@dataclass(slots=True)
+class Held:
+    """SAs as they were read while nothing used them, by identity: what a refused REPLACE is undone from."""
+
+    sas: dict[SAId, SA] = field(default_factory=dict)
+
+
+def chunks(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """Yield steps in order, as many together as are done in the same way and fit."""
+    chunk: list[Step] = []
+    size = 0
+    for step in steps:
+        own = len(step.sas) + 2 * len(step.policies)
+        if chunk and (_way(step) != _way(chunk[0]) or size + own > _TOGETHER):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(step)
+        size += own
+    if chunk:
+        yield chunk
+
+
+def _way(step: Step) -> tuple[bool, bool]:
+    return step.is_read_first, step.is_cautious
+
+
+def perform(dialect: Dialect, steps: Sequence[Step], held: Held, *, hold: bool = False) -> Operation[None]:
+    """Do steps that are done in the same way.
+
+    Outbound it is a bracket: the policies are blocked in place with their templates, so that nothing leaves in clear
+    nor under a used sequence number while an SA is between two states, and allowed again at the end. The kernel runs a
+    datagram to its end even when its sender is killed; killed between two, the policies stay blocked. With `hold` the
+    policies of what is done in one datagram are not blocked.
+    """
+    first, *_ = steps
+    if not first.is_read_first and not first.is_cautious:
+        whole = (
+            request
+            for step in steps
+            for requests in (
+                () if hold else _blocks(dialect, step),
+                _moves(dialect, step, held),
+                _allows(dialect, step),
+            )
+            for request in requests
+        )
+        yield from _together(dialect, list(whole))
+        return
+    # MIGRATE copies the sequence number and lets the old SA live a little longer, for a packet that was past its policy
+    # when that was blocked; and REPLACE copies it to here. So it is read when nothing new flows, and put ahead.
+    yield from _together(dialect, [request for step in steps for request in _blocks(dialect, step)])
+    thresholds = yield from _read(dialect, steps, held)
+    if first.is_cautious:
+        # The kernel goes on with a datagram after a refusal: packets that may go without their SA wait for the answer.
+        yield from _together(dialect, [request for step in steps for request in _moves(dialect, step, held)])
+        yield from _together(dialect, [request for step in steps for request in _allows(dialect, step)])
+    else:
+        rest = (
+            request
+            for step in steps
+            for requests in (_moves(dialect, step, held), _allows(dialect, step))
+            for request in requests
+        )
+        yield from _together(dialect, list(rest))
+    yield from _restore_thresholds(dialect, thresholds)
+
+
+def restore(dialect: Dialect, sa: SA, outbound: bool) -> Request[None]:
+    """Return the request that adds an SA as it was read, an outbound one with its sequence number ahead."""
+    return dialect.restore_sa(_ahead(sa) if outbound else sa)
+
+
+def _together(dialect: Dialect, requests: Sequence[Request[None]]) -> Operation[None]:
+    if dialect.sends_together:
+        if requests:
+            yield Batch(tuple(requests), one_datagram=True)
+    else:
+        for request in requests:
+            yield Batch((request,), one_datagram=True)
+
+
+def _blocks(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
+    if step.is_blocked:
+        for move in step.policies:
+            yield dialect.update_policy(move.blocked)
+
+
+def _moves(dialect: Dialect, step: Step, held: Held) -> Iterator[Request[None]]:
+    through_policy = [m for m in step.sas if m.method in (Method.MIGRATE, Method.SADB_X_MIGRATE)]
+    if through_policy:
+        pairs = leading_pairs(step.policies, [(move.before, move.after) for move in through_policy])
+        leading = leading_policy(step.policies)
+        assert leading is not None  # as the plan has seen
+        yield dialect.migrate_policy(leading.before.id, pairs, through_policy[0].after.encap)
+    for move in step.sas:
+        if move.method is Method.MIGRATE_STATE:
+            yield dialect.migrate_sa(move.before, move.after)
+        elif move.method is Method.REPLACE:
+            yield dialect.delete_sa(move.before.id)
+            yield restore(dialect, _carried(move, held), step.outbound)
+        elif move.method is Method.MIGRATE and step.outbound:
+            ahead = _ahead(held.sas[move.before.id]).replay
+            assert ahead is not None  # XFRM tells it
+            yield dialect.set_replay(move.after, ahead)
+
+
+def _allows(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
+    for move in step.policies:
+        yield dialect.update_policy(move.after)
+        if move.renamed:
+            yield dialect.delete_policy(move.before.id)
+
+
+def _read(dialect: Dialect, steps: Sequence[Step], held: Held) -> Operation[list[tuple[SA, Progress]]]:
+    """Read the SAs whose state is carried, and when those that are replaced tell of their progress."""
+    moves = [move for step in steps for move in step.sas if step.is_read(move)]
+    replaced = [move for move in moves if move.method is Method.REPLACE]
+    found: list[SA] = yield Batch(tuple(dialect.get_sa(move.before.id) for move in moves))
+    for move, sa in zip(moves, found, strict=True):
+        if sa.as_written() != move.before:
+            raise InvalidRequestError(f"migrate {move.before}: somebody else has changed it meanwhile")
+        if hides_keys(sa) and move.method is Method.REPLACE:
+            raise UnsupportedError("REPLACE", f"{move.before}: the kernel hides its keys")
+        held.sas[move.before.id] = sa
+    progress: list[Progress] = yield Batch(tuple(dialect.get_progress(move.before.id) for move in replaced))
+    return [(move.after, p) for move, p in zip(replaced, progress, strict=True)]
+
+
+def _restore_thresholds(dialect: Dialect, wanted: Sequence[tuple[SA, Progress]]) -> Operation[None]:
+    # They come with the namespace's defaults, and only GETAE tells them.
+    if not wanted:
+        return
+    found: list[Progress] = yield Batch(tuple(dialect.get_progress(sa.id) for sa, _ in wanted))
+    for (sa, before), now in zip(wanted, found, strict=True):
+        threshold = before.replay_threshold if before.replay_threshold != now.replay_threshold else None
+        timer_ms = before.timer_ms if before.timer_ms != now.timer_ms else None
+        if threshold is not None or timer_ms is not None:
+            yield from dialect.set_progress(sa, Progress(replay_threshold=threshold, timer_ms=timer_ms))
+
+
+def _carried(move: SAMove, held: Held) -> SA:
+    sa = held.sas[move.before.id]
+    return replace(move.after, replay=sa.replay, usage=sa.usage)
+
+
+def _ahead(sa: SA) -> SA:
+    replay = sa.replay or Replay(0, 0, (0,))
+    if not has_room(sa, replay.outbound):
+        raise UnsupportedError(f"moving {sa}", "its sequence numbers are used up: rekey it")
+    return replace(sa, replay=replace(replay, outbound=replay.outbound + MARGIN))

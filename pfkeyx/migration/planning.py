@@ -1,0 +1,364 @@
+"""From what the kernel holds and what is asked to a plan: which SAs and policies, together, by which method.
+
+Pure: the SAs, the policies and the probes' answers come in as values, and the plan is a value.
+"""
+
+import errno
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+from typing import NamedTuple
+
+from pfkeyx.checks import check_policy
+from pfkeyx.errors import AlreadyExistsError, InvalidRequestError
+from pfkeyx.migration.methods import Candidate, Supports, choose
+from pfkeyx.migration.plan import Left, Method, MigrationPlan, PolicyMove, Step
+from pfkeyx.migration.update import KEEP, AddressUpdate, Heading, Keep, OpenEnds
+from pfkeyx.model import (
+    ADDRESSED_MODES,
+    SA,
+    Action,
+    Direction,
+    Encap,
+    IPAddress,
+    Mode,
+    Policy,
+    Protocol,
+    Selector,
+    Template,
+    UdpEncap,
+)
+from pfkeyx.model.addresses import prefix_host, unspecified
+
+_DIRECTIONS = (Direction.OUT, Direction.IN, Direction.FORWARD)
+
+
+def make_plan(
+    update: AddressUpdate,
+    sas: Sequence[SA],
+    policies: Sequence[Policy],
+    supports: Supports,
+    method: Method | None = None,
+    *,
+    hold: bool = False,
+) -> MigrationPlan:
+    """Return the plan for `update`, given the SAs and policies that it may be about and what the kernel can do.
+
+    `method` forces one. Raises `InvalidRequestError` when nothing is at the old or new addresses, or a policy cannot be
+    written back, `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method can move an SA.
+    """
+    named = _named(update, sas)
+    moves = [move for sa in named if (move := _sa_move(update, sa)) is not None]
+    _check_targets(moves, sas)
+    index = _Index(sa for sa in sas if sa.id.spi)
+    reqids = None if update.sas is None else {sa.reqid for sa in named}
+    ids = {sa.id for sa in named}
+    users = []
+    for policy in policies:
+        if policy.direction in _DIRECTIONS:
+            used = tuple(index.used_by(policy))
+            is_used = any(sa.id in ids for sa in used)
+            users.append((_policy_move(update, policy, reqids, is_used), used))
+    groups = _groups(moves, users)
+    _check_policies(update, groups, policies)
+    steps = sorted((_step(group, index, supports, method) for group in groups), key=_order)
+    left = (*_left_sockets(update, policies), *_left_sas(update, moves, users))
+    return MigrationPlan(update, tuple(steps), method, hold, left)
+
+
+def concerns(update: AddressUpdate, policy: Policy) -> bool:
+    """Return whether a policy may have anything to do with the old or new places of an update."""
+    return any(
+        # What is between any ends, and a transport template under no tunnel, may use any SA.
+        (e.source is None and e.destination is None)
+        or update.ends_after(e.ends, outbound)
+        or update.has_arrived(e.ends, outbound)
+        for e in _template_ends(policy)
+        for outbound in (True, False)
+    )
+
+
+class _Move(NamedTuple):
+    """An SA that shall move: as it was read, as it was written, and as it shall be."""
+
+    outbound: bool
+    read: SA
+    before: SA
+    after: SA
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """SAs of one direction and the policies that use them, which hang together."""
+
+    outbound: bool
+    moves: list[_Move] = field(default_factory=list)
+    policies: list[PolicyMove] = field(default_factory=list)
+
+
+class _Ends(NamedTuple):
+    """A template and the ends between which its SA is looked for; None is any."""
+
+    template: Template
+    source: IPAddress | None
+    destination: IPAddress | None
+
+    @property
+    def ends(self) -> OpenEnds:
+        """Source and destination."""
+        return self.source, self.destination
+
+
+class _Index:
+    """SAs by what templates look for."""
+
+    def __init__(self, sas: Iterable[SA]) -> None:
+        self._all: dict[tuple[Protocol, Mode], list[SA]] = defaultdict(list)
+        self._by_reqid: dict[tuple[Protocol, Mode, int], list[SA]] = defaultdict(list)
+        self._by_ends: dict[tuple[Protocol, Mode, IPAddress, IPAddress], list[SA]] = defaultdict(list)
+        for sa in sas:
+            kind = sa.id.protocol, sa.mode
+            self._all[kind].append(sa)
+            self._by_reqid[*kind, sa.reqid].append(sa)
+            self._by_ends[*kind, sa.source, sa.destination].append(sa)
+
+    def used_by(self, policy: Policy) -> Iterator[SA]:
+        """Yield the SAs that the templates of a policy may find."""
+        for template, source, destination in _template_ends(policy):
+            kind = template.protocol, template.mode
+            if template.reqid:
+                found = self._by_reqid.get((*kind, template.reqid), [])
+            elif source is not None and destination is not None:
+                found = self._by_ends.get((*kind, source, destination), [])
+            else:
+                found = self._all.get(kind, [])
+            for sa in found:
+                is_between = source in (None, sa.source) and destination in (None, sa.destination)
+                if is_between and template.spi in (0, sa.id.spi):
+                    yield sa
+
+    def is_alone(self, sa: SA) -> bool:
+        """Return whether no other SA has the same ends and kind, and the same reqid or no need of it."""
+        return len(self._by_ends[sa.id.protocol, sa.mode, sa.source, sa.destination]) == 1 or (
+            sa.reqid != 0
+            and sum(
+                (other.source, other.destination) == (sa.source, sa.destination)
+                for other in self._by_reqid[sa.id.protocol, sa.mode, sa.reqid]
+            )
+            == 1
+        )
+
+
+def _named(update: AddressUpdate, sas: Sequence[SA]) -> list[SA]:
+    """Return the SAs at the old and new places that the update is about, or refuse it."""
+    # What an ACQUIRE left behind has no SPI, and goes by itself.
+    there = [sa for sa in sas if sa.id.spi and _place(update, sa.source, sa.destination)]
+    if update.sas is None:
+        if not there:
+            raise InvalidRequestError(f"plan migration: there is no SA at {update.old}; is the old address right?")
+        return there
+    by_name: dict[tuple[int, Protocol, object], list[SA]] = defaultdict(list)
+    for sa in there:
+        by_name[sa.id.spi, sa.id.protocol, sa.id.mark].append(sa)
+    found = {
+        named: [
+            sa
+            for sa in by_name[named.spi, named.protocol, named.mark]
+            if _is_the_named(update, sa.destination, named.destination)
+        ]
+        for named in update.sas
+    }
+    missing = [named for named, matching in found.items() if not matching]
+    if missing:
+        names = ", ".join(map(str, missing))
+        raise InvalidRequestError(f"plan migration: there is no SA {names} at {update.old}; is the old address right?")
+    return list({sa.id: sa for matching in found.values() for sa in matching}.values())
+
+
+def _place(update: AddressUpdate, source: IPAddress, destination: IPAddress) -> Heading | None:
+    return update.heading(source, destination) or update.arrival(source, destination)
+
+
+def _is_the_named(update: AddressUpdate, destination: IPAddress, named: IPAddress) -> bool:
+    # After a move an SA has another destination, and is still the one that was named.
+    if destination == named:
+        return True
+    places = (*update.old_places, update.new)
+    locals_ = {getattr(place, "local", place) for place in places}
+    remotes = {getattr(place, "remote", None) for place in places}
+    return {destination, named} <= locals_ or {destination, named} <= remotes
+
+
+def _sa_move(update: AddressUpdate, sa: SA) -> _Move | None:
+    heading = update.heading(sa.source, sa.destination)
+    if heading is None:
+        return None
+    if heading.source == heading.destination:
+        raise InvalidRequestError(f"plan migration: both ends of {sa} would be {heading.source}")
+    before = sa.as_written()
+    encap = _encap_after(sa, update.encap, heading.outbound)
+    after = before.moved(heading.source, heading.destination, encap)
+    return _Move(heading.outbound, sa, before, after) if after != before else None
+
+
+def _encap_after(sa: SA, encap: UdpEncap | Keep | None, outbound: bool) -> Encap | None:
+    if encap is KEEP:
+        return sa.encap
+    # Only ESP goes in UDP (RFC 3948).
+    if encap is None or sa.id.protocol is not Protocol.ESP:
+        return None
+    return encap if outbound else encap.reversed()
+
+
+def _check_targets(moves: Sequence[_Move], sas: Sequence[SA]) -> None:
+    # MIGRATE onto an occupied place makes 6.1 and 6.12 warn and taint, so it is never tried.
+    moving = {move.before.id for move in moves}
+    taken = {(sa.id.spi, sa.id.protocol, sa.destination): sa for sa in sas if sa.id not in moving}
+    for move in moves:
+        target = move.after.id.spi, move.after.id.protocol, move.after.destination
+        occupant = taken.get(target)
+        if occupant is not None:
+            raise AlreadyExistsError(
+                errno.EEXIST,
+                "plan migration",
+                move.before,
+                f"{occupant} has the same SPI at the new address: delete it first",
+            )
+        taken[target] = move.before
+
+
+def _check_policies(update: AddressUpdate, groups: Sequence[_Group], policies: Sequence[Policy]) -> None:
+    there = {policy.id: policy.as_written() for policy in policies}
+    for move in (move for group in groups for move in group.policies):
+        for policy in (move.before, move.after):
+            check_policy("migrate", policy)
+        occupant = there.get(move.after.id)
+        if move.renamed and occupant not in (None, move.after):
+            hint = "another policy has the new selector: delete it first"
+            raise AlreadyExistsError(errno.EEXIST, "plan migration", move.before, hint)
+        if not update.policies and move.before.direction is Direction.OUT and move.has_optional:
+            raise InvalidRequestError(
+                f"plan migration: policy {move.before} has an optional template: its packets would leave in clear "
+                "when the SA has gone without it; let the policies move too"
+            )
+
+
+def _template_ends(policy: Policy) -> Iterator[_Ends]:
+    """Yield each template with its ends: a transport template's are those of the tunnel around it, or the hosts'."""
+    source, destination = prefix_host(policy.selector.source), prefix_host(policy.selector.destination)
+    for template in policy.templates:
+        if template.mode in ADDRESSED_MODES:
+            source, destination = _specified(template.source), _specified(template.destination)
+        yield _Ends(template, source, destination)
+
+
+def _specified(address: IPAddress | None) -> IPAddress | None:
+    return None if address is None or address.is_unspecified else address
+
+
+def _policy_move(update: AddressUpdate, policy: Policy, reqids: set[int] | None, is_used: bool) -> PolicyMove:
+    before = policy.as_written()
+    outbound = before.direction is Direction.OUT
+    ends = [e for e in _template_ends(before) if reqids is None or e.template.reqid in (0, *reqids)]
+    at_a_place = any(update.ends_after(e.ends, outbound) or update.has_arrived(e.ends, outbound) for e in ends)
+    after = before
+    if update.policies:
+        templates = tuple(_template_after(update, e, reqids, outbound) for e in _template_ends(before))
+        after = replace(before, templates=templates, selector=_selector_after(update, before, ends, outbound))
+    # Only outbound policies are ever blocked by a move.
+    if outbound and before.action is Action.BLOCK and before.templates and (at_a_place or is_used):
+        after = replace(after, action=Action.ALLOW)
+    return PolicyMove(before, after)
+
+
+def _template_after(update: AddressUpdate, ends: _Ends, reqids: set[int] | None, outbound: bool) -> Template:
+    template = ends.template
+    if template.mode not in ADDRESSED_MODES or (reqids is not None and template.reqid not in (0, *reqids)):
+        return template
+    after = update.ends_after(ends.ends, outbound)
+    if after is None:
+        return template
+    version = next(address.version for address in after if address is not None)
+    source, destination = (address or unspecified(version) for address in after)
+    return replace(template, source=source, destination=destination)
+
+
+def _selector_after(update: AddressUpdate, policy: Policy, ends: Sequence[_Ends], outbound: bool) -> Selector:
+    """Return the selector of a policy; that between two hosts, under no tunnel, follows them."""
+    first = policy.templates[0] if policy.templates else None
+    if first is None or first.mode in ADDRESSED_MODES or not ends or ends[0].template is not first:
+        return policy.selector
+    if ends[0].source is None or ends[0].destination is None:
+        return policy.selector
+    heading = update.heading(ends[0].source, ends[0].destination)
+    if heading is None or heading.outbound is not outbound:
+        return policy.selector
+    source, destination = ip_network(heading.source), ip_network(heading.destination)
+    return replace(policy.selector, source=source, destination=destination)
+
+
+_Users = Sequence[tuple[PolicyMove, Sequence[SA]]]
+
+
+def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
+    """Put together what hangs together: SAs that one policy uses, and policies that use one SA."""
+    group_of = {move.before.id: _Group(move.outbound, [move]) for move in moves}
+    alone = []
+    for policy, used in users:
+        outbound = policy.before.direction is Direction.OUT
+        groups = {id(group): group for sa in used if (group := group_of.get(sa.id)) and group.outbound == outbound}
+        first, *others = sorted(groups.values(), key=lambda group: -len(group.moves)) or [_Group(outbound)]
+        for other in others:
+            first.moves += other.moves
+            first.policies += other.policies
+            group_of |= {move.before.id: first for move in other.moves}
+        # While an SA moves, whatever may use it has to be blocked.
+        if policy.before != policy.after or (outbound and groups):
+            first.policies.append(policy)
+        if not groups and first.policies:
+            alone.append(first)
+    return [*{id(group): group for group in group_of.values()}.values(), *alone]
+
+
+def _step(group: _Group, index: _Index, supports: Supports, method: Method | None) -> Step:
+    moves = sorted(group.moves, key=lambda move: (move.before.id.protocol, move.before.id.spi))
+    policies = sorted(group.policies, key=lambda move: (move.before.direction, str(move.before.id)))
+    companions = [(move.before, move.after) for move in moves]
+    candidates = (
+        Candidate(m.read, m.before, m.after, m.outbound, index.is_alone(m.before), policies, companions) for m in moves
+    )
+    return Step(group.outbound, tuple(choose(c, supports, method) for c in candidates), tuple(policies))
+
+
+def _order(step: Step) -> tuple[object, ...]:
+    """Return what steps are sorted by, so that equal plans are: tunnel by tunnel, outbound first."""
+    ends: OpenEnds
+    if step.sas:
+        sa = step.sas[0].before
+        ends, reqid, spi = (sa.source, sa.destination), sa.reqid, sa.id.spi
+    else:
+        first = next(_template_ends(step.policies[0].before))
+        ends, reqid, spi = first.ends, first.template.reqid, 0
+    local, remote = (int(end or 0) for end in (ends if step.outbound else ends[::-1]))
+    return remote, local, reqid, not step.outbound, spi, *(str(move.before.id) for move in step.policies[:1])
+
+
+def _left_sockets(update: AddressUpdate, policies: Iterable[Policy]) -> Iterator[Left]:
+    for policy in policies:
+        if policy.direction not in _DIRECTIONS and any(
+            update.ends_after(e.ends, outbound) for e in _template_ends(policy) for outbound in (True, False)
+        ):
+            yield Left(policy.as_written(), "it belongs to a socket, and only its owner can change it")
+
+
+def _left_sas(update: AddressUpdate, moves: Sequence[_Move], users: _Users) -> Iterator[Left]:
+    moving = {move.before.id for move in moves}
+    stranded = {
+        sa.id: sa
+        for policy, used in users
+        for sa in used
+        if policy.before != policy.after and sa.id not in moving and update.heading(sa.source, sa.destination)
+    }
+    for sa in stranded.values():
+        yield Left(sa.as_written(), "it is not named, and a policy that uses it moves")
