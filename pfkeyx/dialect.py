@@ -40,6 +40,9 @@ class Dialect(Protocol):
     #: Whether several requests can travel in one datagram, which the kernel runs to its end.
     sends_together: bool
 
+    def as_shown(self, sa: SA) -> SA:
+        """Return an SA that was written as a read would show it: this interface may not tell all of its selector."""
+
     def get_spi(self, wanted: SPIRequest) -> Request[int]:
         """Return the request that reserves an SPI."""
 

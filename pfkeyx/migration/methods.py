@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.features import Support
 from pfkeyx.migration.plan import Loss, Method, PolicyMove, SAMove
-from pfkeyx.model import SA, Direction, Mode, Protocol, Template
+from pfkeyx.model import SA, Direction, Mode, Protocol, SAState, Template
 
 #: How far a sequence number is put ahead: packets that are past the policy when it blocks, segments included.
 MARGIN = 4096
@@ -103,7 +103,7 @@ def _objection(method: Method, candidate: Candidate, supports: Supports) -> str 
     if not support.available:
         return support.reason
     return (
-        _general_objection(candidate.before)
+        _general_objection(candidate.read)
         or (_kernels_objection(candidate.before) if method in _KERNELS else None)
         or (_sequence_objection(candidate) if method in (Method.MIGRATE, Method.REPLACE) else None)
         or (_policy_objection(method, candidate) if method in _THROUGH_POLICIES else None)
@@ -114,7 +114,9 @@ def _objection(method: Method, candidate: Candidate, supports: Supports) -> str 
 def _general_objection(sa: SA) -> str | None:
     if sa.id.protocol not in (Protocol.ESP, Protocol.AH, Protocol.IPCOMP):
         return f"{sa} is neither ESP nor AH nor IPComp"
-    if sa.encryption is None and sa.authentication is None and sa.compression is None:
+    # PF_KEY shows no algorithm of a combined mode, and tells the state; XFRM tells no state.
+    has_algorithm = sa.encryption is not None or sa.authentication is not None or sa.compression is not None
+    if sa.state not in (SAState.MATURE, SAState.DYING) and not has_algorithm:
         return f"{sa} is larval, and has no keys yet"
     if sa.mode not in (Mode.TRANSPORT, Mode.TUNNEL, Mode.BEET, Mode.IPTFS):
         return f"{sa} is in {sa.mode} mode, which is Mobile IPv6's own"

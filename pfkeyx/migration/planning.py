@@ -52,14 +52,15 @@ def make_plan(
     moves = [move for sa in named if (move := _sa_move(update, sa)) is not None]
     _check_targets(moves, sas)
     index = _Index(sa for sa in sas if sa.id.spi)
-    reqids = None if update.sas is None else {sa.reqid for sa in named}
+    reqids = _reqids(update, named)
     ids = {sa.id for sa in named}
     users = []
     for policy in policies:
         if policy.direction in _DIRECTIONS:
             used = tuple(index.used_by(policy))
             is_used = any(sa.id in ids for sa in used)
-            users.append((_policy_move(update, policy, reqids, is_used), used))
+            outbound = policy.direction is Direction.OUT
+            users.append((_policy_move(update, policy, None if reqids is None else reqids[outbound], is_used), used))
     groups = _groups(moves, users)
     _check_policies(update, groups, policies)
     steps = sorted((_step(group, index, supports, method) for group in groups), key=_order)
@@ -174,6 +175,18 @@ def _named(update: AddressUpdate, sas: Sequence[SA]) -> list[SA]:
         names = ", ".join(map(str, missing))
         raise InvalidRequestError(f"plan migration: there is no SA {names} at {update.old}; is the old address right?")
     return list({sa.id: sa for matching in found.values() for sa in matching}.values())
+
+
+def _reqids(update: AddressUpdate, named: Sequence[SA]) -> dict[bool, set[int]] | None:
+    """Return by which reqids policies find the SAs that an update names, outbound and inbound; None for all."""
+    if update.sas is None:
+        return None
+    reqids: dict[bool, set[int]] = {True: set(), False: set()}
+    for sa in named:
+        place = _place(update, sa.source, sa.destination)
+        assert place is not None  # as it was found there
+        reqids[place.outbound].add(sa.reqid)
+    return reqids
 
 
 def _place(update: AddressUpdate, source: IPAddress, destination: IPAddress) -> Heading | None:

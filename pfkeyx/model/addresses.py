@@ -85,8 +85,8 @@ def prefix_length(prefix: Prefix) -> int:
 
 def make_prefix(address: IPAddress, length: int) -> Prefix:
     """Return the network of the first `length` bits, or an interface where `address` has host bits beyond them."""
-    interface = ip_interface((address, length))
-    return interface.network if interface.network.network_address == address else interface
+    network = ip_network((address.packed, length), strict=False)
+    return network if network.network_address == address else ip_interface((address, length))
 
 
 def prefix_host(prefix: Prefix) -> IPAddress | None:

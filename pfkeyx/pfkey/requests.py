@@ -26,6 +26,7 @@ from pfkeyx.model import (
     SAId,
     SPIRequest,
     Template,
+    any_selector,
 )
 from pfkeyx.operation import Operation, Request
 from pfkeyx.pfkey import codec, limits, parts, probes
@@ -41,6 +42,10 @@ class PfkeyDialect:
 
     name = "pfkey"
     sends_together = False
+
+    def as_shown(self, sa: SA) -> SA:
+        """Return an SA as a read would show it: a selector of all IPv4 cannot be told from one of all IPv6."""
+        return replace(sa, selector=None) if sa.selector in (any_selector(4), any_selector(6)) else sa
 
     def get_spi(self, wanted: SPIRequest) -> Request[int]:
         """Return the request that reserves an SPI (SADB_GETSPI, RFC 2367 §3.1.1)."""

@@ -86,6 +86,10 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         ProgressRequests.__init__(self)
         Probing.__init__(self)
 
+    def as_shown(self, sa: SA) -> SA:
+        """Return the SA: a read shows all of it."""
+        return sa
+
     def get_spi(self, wanted: SPIRequest) -> Request[int]:
         """Return the request for an SPI (XFRM_MSG_ALLOCSPI)."""
         check_spi_request("get SPI", wanted)

@@ -325,7 +325,7 @@ class _Waiting:
         return self._request.decode(messages)
 
     def _acknowledge(self, message: bytes, flags: int) -> None:
-        # A success may carry text too, so only the number decides; there are many, and pyroute2 takes its time over one.
+        # A success may carry text too, so only the number decides. There are many, and pyroute2 takes long over one.
         if message[HEADER_SIZE : HEADER_SIZE + len(_SUCCESS)] != _SUCCESS:
             acknowledgement = parse(wire.error_msg, message)
             refusal = parts.decoding(partial(explain, flags=flags, request=self.message), acknowledgement)

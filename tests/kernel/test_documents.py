@@ -81,3 +81,16 @@ def test_the_examples_of_speaking_xfrm_work(road: Road, traffic: Traffic, capsys
     assert "somebody: deleted esp 0xc0ffee01" in shown
     assert re.search(r"^policy \d+ 7$", shown, re.MULTILINE)
     assert 0xC0FFEE01 in {frame.spi for frame in road.roaming.wire.frames()}
+
+
+@pytest.mark.parametrize("family", [4], indirect=True)
+def test_the_examples_of_moving_work(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
+    assert str(road.addresses.roaming_later) == "192.0.2.3"
+    run("docs/howto/migrate.md")
+    shown = capsys.readouterr().out
+    assert "outbound: block its policies" in shown
+    assert "moved 2 SAs and 3 policies" in shown
+    assert "Loss.SEQUENCE_REPEAT" in shown
+    assert "2 of 2 SAs" in shown
+    assert {sa.encap for sa in road.roaming.engine.dump_sas()} == {None}
+    assert {str(sa.source) for sa in road.roaming.engine.dump_sas()} == {"192.0.2.1", "192.0.2.2"}
