@@ -1,11 +1,12 @@
 """The pages of the documentation that follow from the code; `python -m tests.pages` writes them anew."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind
 from pfkeyx.pfkey.message import ExtensionType, MessageType
-from tests.kernel.record import FROM, TO, Subject, claims_by_kernel
+from tests.kernel.record import FROM, PFKEY, SURVIVAL, TO, Subject, claims_by_kernel
+from tests.survival_page import Survey, loss_rows
 from tests.xfrm_page import TABLES, attribute_rows, message_rows
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -109,6 +110,30 @@ kernel's own `<linux/xfrm.h>`.
   `socket.register_policy(pfkeyx.xfrm.messages.RECEIVED)`.
 """
 
+_MIGRATION = """\
+# What survives a move
+
+What becomes of all that an SA and its policies have when `Engine.migrate` moves them, by each method and on each kernel
+of `lab/kernels.toml`. The tables are written by `python -m tests.pages` from what the kernel tests have seen
+(`tests/kernel/records`); a kernel that does otherwise fails them.
+
+The tests force each method in turn, where a plan of its own takes the first that loses nothing. Before and after the
+move they read all that the kernel shows over XFRM, what has no name in pfkeyx too, and compare it field by field: what
+is not kept has to be among the losses that the plan announces.
+
+- *kept*: it is as it was. *moves*, of what hangs together: all of it moves, and the rest is kept. Of packets: they pass
+  both ways after both ends have moved.
+- *4096 ahead*: the outbound sequence number goes on there, so that none is used twice.
+- *lost*: it is not as it was, and the plan says so beforehand.
+- *refused*: `plan_migration` raises `UnsupportedError`, for the reason below the tables, and nothing is changed.
+- *not tried*: the kernel does not show that it has it. Labels need a security module and offload needs hardware, and
+  these kernels run without either; kernels before 6.2 do not tell when an SA was used last.
+- All holds for IPv4 and for IPv6, unless a cell tells them apart; packets are sent over IPv4. A method or a property
+  that some kernels lack has the others in parentheses.
+- `SADB_X_MIGRATE` is asked for by the PF_KEY engine, of SAs and policies that were made by it: it is for kernels
+  without XFRM. *PF_KEY cannot say it*: there is nothing to be lost.
+"""
+
 _COLUMNS: dict[str, Callable[[Algorithm], str]] = {
     "Name": lambda row: _code(row.name),
     "XFRM": lambda row: _code(row.xfrm_name),
@@ -141,7 +166,7 @@ def algorithms() -> str:
 
 def pfkey() -> str:
     """Return the page of PF_KEY's messages and extensions, a row each and a column a kernel."""
-    page, kernels = _PFKEY, claims_by_kernel()
+    page, kernels = _PFKEY, claims_by_kernel(PFKEY)
     for title, subjects in (("Message", list(MessageType)), ("Extension", list(ExtensionType))):
         page += f"\n## {title}s\n\n"
         page += _line([title, *kernels]) + _line("---" for _ in [title, *kernels])
@@ -154,17 +179,22 @@ def pfkey() -> str:
 def xfrm() -> str:
     """Return the page of XFRM's messages and attributes."""
     tables = {"Messages": message_rows(), **{title: attribute_rows(message) for title, message in TABLES.items()}}
-    page = _XFRM
-    for title, rows in tables.items():
-        head = next(rows)
-        page += f"\n## {title}\n\n" + _line(head) + _line("---" for _ in head)
-        page += "".join(_line(cells) for cells in rows)
-    return page
+    return _XFRM + "".join(_table(title, rows) for title, rows in tables.items())
+
+
+def migration() -> str:
+    """Return the page of what survives a move, a row a property and a column a method."""
+    survey = Survey(claims_by_kernel(SURVIVAL))
+    page = _MIGRATION + "".join(_table(title, rows) for title, rows in survey.tables())
+    page += "\n## Why it is refused\n\n"
+    page += "".join(f"{number}. {reason}\n" for number, reason in enumerate(survey.reasons, 1))
+    return page + _table("What a plan announces", loss_rows())
 
 
 #: Below `docs/`.
 PAGES: dict[str, Callable[[], str]] = {
     "reference/algorithms.md": algorithms,
+    "reference/migration.md": migration,
     "reference/pfkey.md": pfkey,
     "reference/xfrm.md": xfrm,
 }
@@ -174,6 +204,12 @@ def _both(claims: Mapping[str, str], subject: Subject, direction: str) -> str:
     """Return a claim of both IP versions, or of each where they differ."""
     v4, v6 = (claims[f"{subject} {direction} IPv{family}"] for family in (4, 6))
     return v4 if v4 == v6 else f"IPv4 {v4}, IPv6 {v6}"
+
+
+def _table(title: str, rows: Iterator[Iterable[str]]) -> str:
+    """Return a section that is a table, whose first row is its head."""
+    head = tuple(next(rows))
+    return f"\n## {title}\n\n" + _line(head) + _line("---" for _ in head) + "".join(map(_line, rows))
 
 
 def _line(cells: Iterable[str]) -> str:

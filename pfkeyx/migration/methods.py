@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.features import Support
 from pfkeyx.migration.plan import Loss, Method, PolicyMove, SAMove
-from pfkeyx.model import SA, Direction, Mode, Protocol, SAState, Template
+from pfkeyx.model import SA, Direction, Mode, Protocol, SAState, Template, any_selector
 
 #: How far a sequence number is put ahead: packets that are past the policy when it blocks, segments included.
 MARGIN = 4096
@@ -88,6 +88,7 @@ def _losses(method: Method, candidate: Candidate) -> frozenset[Loss]:
     if method is Method.SADB_X_MIGRATE:
         # Nothing is blocked, and nobody sees the sequence number.
         losses.add(Loss.SEQUENCE_REPEAT if candidate.outbound else Loss.RECEIVED_MEANWHILE)
+        losses.add(Loss.UNSEEN)
     if method is Method.REPLACE:
         losses.add(Loss.LAST_USED)
     if method in _THROUGH_POLICIES and sa.offload:
@@ -170,6 +171,9 @@ def _policy_objection(method: Method, candidate: Candidate) -> str | None:
         return "it cannot remove an encapsulation on every kernel"
     if method is Method.SADB_X_MIGRATE and (sa.encap or after.encap):
         return "PF_KEY cannot say the encapsulation, and some kernels drop it"
+    is_narrow = sa.effective_selector not in (any_selector(4), any_selector(6))
+    if method is Method.SADB_X_MIGRATE and is_narrow and sa.source.version != after.source.version:
+        return "PF_KEY does not show the selector of an SA between addresses of another family"
     if method is Method.SADB_X_MIGRATE and candidate.outbound and any(m.has_optional for m in candidate.policies):
         return "PF_KEY cannot block a policy whose template is optional: packets would leave in clear"
     if len({new.encap for _, new in candidate.companions}) > 1:

@@ -3,7 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from pfkeyx.dialect import Dialect
-from pfkeyx.errors import InvalidRequestError, MigrationError, PfkeyxError, SupersededError, UnsupportedError
+from pfkeyx.errors import (
+    InvalidRequestError,
+    MigrationError,
+    NotFoundError,
+    PfkeyxError,
+    SupersededError,
+    UnsupportedError,
+)
 from pfkeyx.features import Feature, Support
 from pfkeyx.migration.perform import Held, chunks, perform, restore
 from pfkeyx.migration.plan import Loss, Method, MigrationPlan, PolicyMove, Step
@@ -74,7 +81,7 @@ def migrate(
         after = yield from read(dialect, update)
     except Exception as error:
         raise (yield from _roll_back(dialect, update, begun, held, str(error))) from error
-    if difference := next(differences(begun, before, after), None):
+    if difference := next(differences(begun, before, after, dialect.as_shown), None):
         raise (yield from _roll_back(dialect, update, begun, held, difference))
     if len(begun) < len(plan.steps):
         rest = plan.steps[len(begun) :]
@@ -102,7 +109,21 @@ def _plan(
             supports[each] = Support(False, f"the {engine} engine has it, which sees the same SAs")
     snapshot = yield from read(dialect, update)
     sas = list(snapshot.sas.values())
-    return make_plan(update, sas, snapshot.all_policies, supports, method, hold=hold), snapshot
+    plan = make_plan(update, sas, snapshot.all_policies, supports, method, hold=hold)
+    if not dialect.sends_together:
+        yield from _check_seen(dialect, plan, snapshot)
+    return plan, snapshot
+
+
+def _check_seen(dialect: Dialect, plan: MigrationPlan, snapshot: Snapshot) -> Operation[None]:
+    """Raise `UnsupportedError` for a policy that has a mark or an if_id, which PF_KEY does not show."""
+    for move in plan.policy_moves():
+        try:
+            # It finds only those that have none; writing another would add a policy beside it.
+            yield from ask(dialect.get_policy(snapshot.policies[move.before.id].index))
+        except NotFoundError as error:
+            hint = f"{move} has a mark or an interface id, which PF_KEY does not show: open the xfrm engine"
+            raise UnsupportedError(f"migrate {plan.update}", hint) from error
 
 
 def _outrun(planned: MigrationPlan, now: MigrationPlan) -> str:

@@ -36,6 +36,7 @@ class Loss(Enum):
     FAILURES = "the counts of failures"
     LAST_USED = "the time of the last use"
     SOFT_LIMIT = "that a soft limit was reached: it is told again"
+    UNSEEN = "what PF_KEY does not show of policies, such as which algorithms a template allows"
     TIMER_PHASE = "when progress is told next"
 
     @property
@@ -267,7 +268,7 @@ class MigrationPlan:
         if any(move.renamed for move in self.policy_moves()):
             yield "the protection of what is still sent from or to an old address: its policy goes with the address"
         if any(move.before != move.after for move in self.policy_moves()):
-            yield "the time of a policy's last use; of one that gets another selector also its index"
+            yield "a policy's age and the time of its last use; of one that gets another selector also its index"
         yield from (loss.value for loss in Loss if loss in self.losses)
 
     def is_held(self, step: Step) -> bool:

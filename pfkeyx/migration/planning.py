@@ -61,11 +61,12 @@ def make_plan(
             is_used = any(sa.id in ids for sa in used)
             outbound = policy.direction is Direction.OUT
             users.append((_policy_move(update, policy, None if reqids is None else reqids[outbound], is_used), used))
+    _check_sides(update, moves, users)
     groups = _groups(moves, users)
     _check_policies(update, groups, policies)
     steps = sorted((_step(group, index, supports, method) for group in groups), key=_order)
-    left = (*_left_sockets(update, policies), *_left_sas(update, moves, users))
-    return MigrationPlan(update, tuple(steps), method, hold, left)
+    left = sorted((*_left_sockets(update, policies), *_left_sas(update, moves, users)), key=repr)
+    return MigrationPlan(update, tuple(steps), method, hold, tuple(left))
 
 
 def concerns(update: AddressUpdate, policy: Policy) -> bool:
@@ -98,6 +99,10 @@ class _Group:
     policies: list[PolicyMove] = field(default_factory=list)
 
 
+#: Policies, and the SAs that each uses.
+_Users = Sequence[tuple[PolicyMove, Sequence[SA]]]
+
+
 class _Ends(NamedTuple):
     """A template and the ends between which its SA is looked for; None is any."""
 
@@ -115,40 +120,32 @@ class _Index:
     """SAs by what templates look for."""
 
     def __init__(self, sas: Iterable[SA]) -> None:
-        self._all: dict[tuple[Protocol, Mode], list[SA]] = defaultdict(list)
-        self._by_reqid: dict[tuple[Protocol, Mode, int], list[SA]] = defaultdict(list)
-        self._by_ends: dict[tuple[Protocol, Mode, IPAddress, IPAddress], list[SA]] = defaultdict(list)
+        self._anywhere: dict[tuple[Protocol, Mode, int], list[SA]] = defaultdict(list)
+        self._between: dict[tuple[Protocol, Mode, int, IPAddress, IPAddress], list[SA]] = defaultdict(list)
         for sa in sas:
-            kind = sa.id.protocol, sa.mode
-            self._all[kind].append(sa)
-            self._by_reqid[*kind, sa.reqid].append(sa)
-            self._by_ends[*kind, sa.source, sa.destination].append(sa)
+            # A template without a reqid finds an SA of any.
+            for reqid in {0, sa.reqid}:
+                kind = sa.id.protocol, sa.mode, reqid
+                self._anywhere[kind].append(sa)
+                self._between[*kind, sa.source, sa.destination].append(sa)
 
     def used_by(self, policy: Policy) -> Iterator[SA]:
         """Yield the SAs that the templates of a policy may find."""
         for template, source, destination in _template_ends(policy):
             kind = template.protocol, template.mode
-            if template.reqid:
-                found = self._by_reqid.get((*kind, template.reqid), [])
-            elif source is not None and destination is not None:
-                found = self._by_ends.get((*kind, source, destination), [])
+            if source is not None and destination is not None:
+                found = self._between.get((*kind, template.reqid, source, destination), [])
             else:
-                found = self._all.get(kind, [])
+                found = self._anywhere.get((*kind, template.reqid), [])
             for sa in found:
                 is_between = source in (None, sa.source) and destination in (None, sa.destination)
                 if is_between and template.spi in (0, sa.id.spi):
                     yield sa
 
-    def is_alone(self, sa: SA) -> bool:
-        """Return whether no other SA has the same ends and kind, and the same reqid or no need of it."""
-        return len(self._by_ends[sa.id.protocol, sa.mode, sa.source, sa.destination]) == 1 or (
-            sa.reqid != 0
-            and sum(
-                (other.source, other.destination) == (sa.source, sa.destination)
-                for other in self._by_reqid[sa.id.protocol, sa.mode, sa.reqid]
-            )
-            == 1
-        )
+    def is_alone(self, sa: SA, reqids: Iterable[int]) -> bool:
+        """Return whether templates of these reqids find no other SA of its kind between its ends."""
+        kind = sa.id.protocol, sa.mode
+        return all(len(self._between.get((*kind, reqid, sa.source, sa.destination), [])) <= 1 for reqid in reqids)
 
 
 def _named(update: AddressUpdate, sas: Sequence[SA]) -> list[SA]:
@@ -227,10 +224,9 @@ def _encap_after(sa: SA, encap: UdpEncap | Keep | None, outbound: bool) -> Encap
 def _check_targets(moves: Sequence[_Move], sas: Sequence[SA]) -> None:
     # MIGRATE onto an occupied place makes 6.1 and 6.12 warn and taint, so it is never tried.
     moving = {move.before.id for move in moves}
-    taken = {(sa.id.spi, sa.id.protocol, sa.destination): sa for sa in sas if sa.id not in moving}
+    taken = {sa.id: sa for sa in sas if sa.id not in moving}
     for move in moves:
-        target = move.after.id.spi, move.after.id.protocol, move.after.destination
-        occupant = taken.get(target)
+        occupant = taken.get(move.after.id)
         if occupant is not None:
             raise AlreadyExistsError(
                 errno.EEXIST,
@@ -238,7 +234,21 @@ def _check_targets(moves: Sequence[_Move], sas: Sequence[SA]) -> None:
                 move.before,
                 f"{occupant} has the same SPI at the new address: delete it first",
             )
-        taken[target] = move.before
+        taken[move.after.id] = move.before
+
+
+def _check_sides(update: AddressUpdate, moves: Sequence[_Move], users: _Users) -> None:
+    """Raise `InvalidRequestError` where an outbound policy uses SAs that the update takes for inbound."""
+    inbound = {move.before.id for move in moves if not move.outbound}
+    for policy, used in users:
+        ends = [e.ends for e in _template_ends(policy.before)]
+        if policy.before.direction is Direction.OUT and not any(None in pair for pair in ends):
+            for sa in used:
+                if sa.id in inbound:
+                    raise InvalidRequestError(
+                        f"plan migration: {sa} is outbound, as policy {policy.before} uses it, and {update} has its "
+                        "source for the remote end: are local and remote swapped?"
+                    )
 
 
 def _check_policies(update: AddressUpdate, groups: Sequence[_Group], policies: Sequence[Policy]) -> None:
@@ -250,6 +260,7 @@ def _check_policies(update: AddressUpdate, groups: Sequence[_Group], policies: S
         if move.renamed and occupant not in (None, move.after):
             hint = "another policy has the new selector: delete it first"
             raise AlreadyExistsError(errno.EEXIST, "plan migration", move.before, hint)
+        there[move.after.id] = move.after
         if not update.policies and move.before.direction is Direction.OUT and move.has_optional:
             raise InvalidRequestError(
                 f"plan migration: policy {move.before} has an optional template: its packets would leave in clear "
@@ -311,9 +322,6 @@ def _selector_after(update: AddressUpdate, policy: Policy, ends: Sequence[_Ends]
     return replace(policy.selector, source=source, destination=destination)
 
 
-_Users = Sequence[tuple[PolicyMove, Sequence[SA]]]
-
-
 def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
     """Put together what hangs together: SAs that one policy uses, and policies that use one SA."""
     group_of = {move.before.id: _Group(move.outbound, [move]) for move in moves}
@@ -335,13 +343,19 @@ def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
 
 
 def _step(group: _Group, index: _Index, supports: Supports, method: Method | None) -> Step:
-    moves = sorted(group.moves, key=lambda move: (move.before.id.protocol, move.before.id.spi))
-    policies = sorted(group.policies, key=lambda move: (move.before.direction, str(move.before.id)))
+    moves = sorted(group.moves, key=lambda move: _sa_order(move.before))
+    policies = sorted(group.policies, key=lambda move: _policy_order(move.before))
     companions = [(move.before, move.after) for move in moves]
+    reqids = {template.reqid for move in policies for template in move.before.templates}
     candidates = (
-        Candidate(m.read, m.before, m.after, m.outbound, index.is_alone(m.before), policies, companions) for m in moves
+        Candidate(m.read, m.before, m.after, m.outbound, index.is_alone(m.before, reqids), policies, companions)
+        for m in moves
     )
-    return Step(group.outbound, tuple(choose(c, supports, method) for c in candidates), tuple(policies))
+    chosen = tuple(choose(candidate, supports, method) for candidate in candidates)
+    if any(move.method is Method.SADB_X_MIGRATE for move in chosen):
+        # Nothing is blocked, so that what does not change is not written.
+        policies = [move for move in policies if move.before != move.after]
+    return Step(group.outbound, chosen, tuple(policies))
 
 
 def _order(step: Step) -> tuple[object, ...]:
@@ -349,12 +363,21 @@ def _order(step: Step) -> tuple[object, ...]:
     ends: OpenEnds
     if step.sas:
         sa = step.sas[0].before
-        ends, reqid, spi = (sa.source, sa.destination), sa.reqid, sa.id.spi
+        ends, reqid, rest = (sa.source, sa.destination), sa.reqid, _sa_order(sa)
     else:
-        first = next(_template_ends(step.policies[0].before))
-        ends, reqid, spi = first.ends, first.template.reqid, 0
+        policy = step.policies[0].before
+        first = next(_template_ends(policy))
+        ends, reqid, rest = first.ends, first.template.reqid, _policy_order(policy)
     local, remote = (int(end or 0) for end in (ends if step.outbound else ends[::-1]))
-    return remote, local, reqid, not step.outbound, spi, *(str(move.before.id) for move in step.policies[:1])
+    return remote, local, reqid, not step.outbound, not step.sas, rest
+
+
+def _sa_order(sa: SA) -> tuple[object, ...]:
+    return sa.id.protocol, sa.id.spi, int(sa.destination), str(sa.id.mark)
+
+
+def _policy_order(policy: Policy) -> tuple[object, ...]:
+    return policy.direction, str(policy.id), policy.priority, repr(policy.id)
 
 
 def _left_sockets(update: AddressUpdate, policies: Iterable[Policy]) -> Iterator[Left]:

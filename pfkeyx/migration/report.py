@@ -1,6 +1,6 @@
 """What a move did, read back from the kernel and compared, field by field, with what was there before."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -55,14 +55,19 @@ def changes(before: SA | Policy, after: SA | Policy) -> tuple[FieldChange, ...]:
     return tuple(FieldChange(name, old, new) for name, old, new in pairs if old != new)
 
 
-def differences(steps: Sequence[Step], before: Snapshot, after: Snapshot) -> Iterator[str]:
-    """Say, of each object, in what it differs from what was planned: a success is believed only when read back."""
+def differences(
+    steps: Sequence[Step], before: Snapshot, after: Snapshot, as_shown: Callable[[SA], SA]
+) -> Iterator[str]:
+    """Say, of each object, in what it differs from what was planned: a success is believed only when read back.
+
+    `as_shown` turns an SA that was written into what a read shows of it.
+    """
     for move in (move for step in steps for move in step.sas):
         old, new = before.sas.get(move.before.id), after.sas.get(move.after.id)
         if old is None or new is None or not is_moved(after, move):
             yield f"the kernel reported success, but {move.before} is not at the new addresses"
-        elif new.as_written() != move.after:
-            names = ", ".join(change.name for change in changes(move.after, new.as_written()))
+        elif new.as_written() != as_shown(move.after):
+            names = ", ".join(change.name for change in changes(as_shown(move.after), new.as_written()))
             yield f"the kernel moved {move.before} and lost something: {names}"
         elif any(count < count_before for count, count_before in zip(_counts(new), _counts(old), strict=True)):
             yield f"the kernel moved {move.before} and its counters went back"

@@ -93,18 +93,27 @@ def drop_capabilities() -> None:
 
 
 def lose_af_key() -> None:
-    """Let this process see a kernel that has no AF_KEY: socket(2) says for it what such a kernel says.
+    """Let this process see a kernel that has no AF_KEY: socket(2) says for it what such a kernel says."""
+    _refuse_sockets(errno.EAFNOSUPPORT, socket.AF_KEY, 2)  # PF_KEY_V2
 
-    A seccomp filter does that, since a module cannot be taken from a kernel that others use.
-    """
+
+def lose_xfrm() -> None:
+    """Let this process see a kernel that has no NETLINK_XFRM, as `lose_af_key` does with AF_KEY."""
+    _refuse_sockets(errno.EPROTONOSUPPORT, socket.AF_NETLINK, 6)  # NETLINK_XFRM
+
+
+def _refuse_sockets(refusal: int, family: int, protocol: int) -> None:
+    """Have a seccomp filter refuse them, since a module cannot be taken from a kernel that others use."""
     code = b"".join(
         struct.pack("=HBBI", *instruction)
         for instruction in (
             (_LOAD, 0, 0, 0),  # the system call's number
-            (_JUMP_IF_EQUAL, 0, 3, _SOCKET_CALL),
+            (_JUMP_IF_EQUAL, 0, 5, _SOCKET_CALL),
             (_LOAD, 0, 0, 16),  # its first argument
-            (_JUMP_IF_EQUAL, 0, 1, socket.AF_KEY),
-            (_RETURN, 0, 0, _SECCOMP_RET_ERRNO | errno.EAFNOSUPPORT),
+            (_JUMP_IF_EQUAL, 0, 3, family),
+            (_LOAD, 0, 0, 32),  # its third
+            (_JUMP_IF_EQUAL, 0, 1, protocol),
+            (_RETURN, 0, 0, _SECCOMP_RET_ERRNO | refusal),
             (_RETURN, 0, 0, _SECCOMP_RET_ALLOW),
         )
     )

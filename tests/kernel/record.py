@@ -1,7 +1,7 @@
-"""The record: what a kernel does with each message and extension of PF_KEY, as the tests that saw it say.
+"""The record: what a kernel does, as the tests that saw it say; with each message of PF_KEY, and with what is moved.
 
 A test makes its claims after its checks. When a whole test module has passed, they must be those in `records/`, one
-file a kernel, which the table in the documentation is made from. Nothing here talks to a kernel.
+file a kernel, which the tables in the documentation are made from. Nothing here talks to a kernel.
 """
 
 import json
@@ -14,6 +14,8 @@ import pytest
 from pfkeyx.pfkey.message import ExtensionType, MessageType
 
 RECORDS = Path(__file__).with_name("records")
+#: What the modules begin with whose claims go together.
+PFKEY, SURVIVAL = "test_pfkey_", "test_migrate_survival"
 TO, FROM = "to", "from"
 _PARTIAL = pytest.StashKey[bool]()
 
@@ -25,6 +27,10 @@ class Record:
 
     def __init__(self) -> None:
         self.claims: dict[str, str] = {}
+
+    def claim(self, claim: str, outcome: str) -> None:
+        """Claim one thing, in words; it cannot be claimed otherwise again."""
+        assert self.claims.setdefault(claim, outcome) == outcome, f"{claim}: {self.claims[claim]}, and {outcome}"
 
     def works(self, family: int, *subjects: Subject) -> None:
         """Claim that the kernel does what these ask for."""
@@ -48,14 +54,22 @@ class Record:
 
     def _claim(self, direction: str, family: int, subjects: Sequence[Subject], outcome: str) -> None:
         for subject in subjects:
-            claim = f"{subject} {direction} IPv{family}"
-            assert self.claims.setdefault(claim, outcome) == outcome, f"{claim}: {self.claims[claim]}, and {outcome}"
+            self.claim(f"{subject} {direction} IPv{family}", outcome)
 
 
-def claims_by_kernel() -> dict[str, dict[str, str]]:
-    """Return the committed claims of all test modules, by kernel in the order of their versions."""
-    kernels = sorted(_committed_by_kernel().items(), key=lambda item: [int(part) for part in item[0].split(".")])
-    return {kernel: {k: v for claims in modules.values() for k, v in claims.items()} for kernel, modules in kernels}
+def claims_by_kernel(prefix: str) -> dict[str, dict[str, str]]:
+    """Return the committed claims of the test modules that begin with `prefix`, by kernel in order of their versions.
+
+    A kernel that has none is left out.
+    """
+    claims_of = {kernel: _merged(modules, prefix) for kernel, modules in _committed_by_kernel().items()}
+    in_order = sorted(claims_of, key=lambda kernel: [int(part) for part in kernel.split(".")])
+    return {kernel: claims_of[kernel] for kernel in in_order if claims_of[kernel]}
+
+
+def _merged(modules: dict[str, dict[str, str]], prefix: str) -> dict[str, str]:
+    wanted = (claims for module, claims in modules.items() if module.startswith(prefix))
+    return {claim: outcome for claims in wanted for claim, outcome in claims.items()}
 
 
 def _committed_by_kernel() -> dict[str, dict[str, dict[str, str]]]:
@@ -81,7 +95,9 @@ def record(request: pytest.FixtureRequest) -> Iterator[Record]:
     )
     if changed:
         pytest.fail(
-            "\n".join([f"kernel {kernel} is not as it was recorded:", *changed, f"To renew: {_renewal(kernel)}"]),
+            "\n".join(
+                [f"kernel {kernel} is not as it was recorded:", *changed, f"To renew: {_renewal(kernel, module)}"]
+            ),
             pytrace=False,
         )
 
@@ -91,11 +107,10 @@ def _renew(kernel: str, module: str, claims: dict[str, str]) -> None:
     (RECORDS / f"{kernel}.json").write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
 
 
-def _renewal(kernel: str) -> str:
+def _renewal(kernel: str, module: str) -> str:
     return (
         f"lab/run --kernel {kernel} --rwdir tests/kernel/records -- .venv/bin/python -m pytest -q --renew-record "
-        "tests/kernel/test_pfkey_messages.py tests/kernel/test_pfkey_policies.py tests/kernel/test_pfkey_unasked.py"
-        ", and then python -m tests.pages"
+        f"tests/kernel/{module}.py, and then python -m tests.pages"
     )
 
 

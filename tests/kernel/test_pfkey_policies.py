@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pfkeyx import Engine, Mode, Protocol, Template, UnsupportedError
+from pfkeyx import Action, Engine, Mode, Protocol, Template, UnsupportedError
 from pfkeyx.native import lib
 from pfkeyx.pfkey.extensions import (
     AddressExtension,
@@ -36,7 +36,7 @@ from tests.kernel.raw import (
     types,
 )
 from tests.kernel.record import Record
-from tests.kernel.values import ADDRESSES, make_policies
+from tests.kernel.values import ADDRESSES, make_policies, make_sa
 
 _FIRST_OWN_REQID = lib.IPSEC_MANUAL_REQID_MAX + 1
 LIFETIMES = {ExtensionType.LIFETIME_HARD, ExtensionType.LIFETIME_SOFT, ExtensionType.LIFETIME_CURRENT}
@@ -280,6 +280,30 @@ def test_a_move_that_cannot_be_made_is_refused(engine: Engine, family: int) -> N
     assert refused(old) == errno.EINVAL
     assert refused(old, new._replace(reqid=8)) == errno.EINVAL
     assert refusal(engine, MessageType.X_MIGRATE, {}) == errno.EINVAL
+
+
+def test_a_policy_that_discards_loses_its_requests(engine: Engine, family: int) -> None:
+    discarding = outbound(tunnel(family), kind=lib.IPSEC_POLICY_DISCARD)
+    answer = ask(engine, MessageType.X_SPDUPDATE, selector(family) | discarding)
+    assert _policy(answer).requests == ()
+    blocked = replace(make_policies(family)[0], action=Action.BLOCK)
+    with pytest.raises(UnsupportedError, match="drops the templates of a policy that blocks"):
+        engine.update_policy(blocked)
+
+
+def test_a_policy_that_was_blocked_with_its_templates_is_shown_so_and_moves_with_its_sa(
+    engine: Engine, family: int
+) -> None:
+    blocked = replace(make_policies(family)[0], action=Action.BLOCK)
+    engine.add_sa(make_sa(family))
+    with Engine.open("xfrm") as xfrm:
+        xfrm.add_policy(blocked)
+    assert [policy.as_written() for policy in engine.dump_policies()] == [blocked]
+    (old,) = blocked.templates
+    new = replace(old, source=ADDRESSES[family].roaming_later)
+    engine.migrate_policy(blocked.id, [(old, new)])
+    assert [policy.as_written() for policy in engine.dump_policies()] == [replace(blocked, templates=(new,))]
+    assert [sa.source for sa in engine.dump_sas()] == [new.source]
 
 
 def _policy(message: Message) -> PolicyExtension:

@@ -10,25 +10,13 @@ import pytest
 from pyroute2 import IPRoute
 
 from pfkeyx import AES_GCM
+from tests.kernel.interface import IF_ID, INTERFACE, make_interface, route_into_interfaces
 from tests.kernel.moves import check_wire, places
-from tests.kernel.topology import DEVICE, INWARD_SPI, OUTWARD_SPI, Host, Road
+from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Host, Road
 from tests.kernel.traffic import PORT, Traffic
 from tests.kernel.values import encryption, roaming_tunnel
 
-INTERFACE = "ipsec0"
-IF_ID = 7
 _PATIENCE_S = 120
-
-
-def make_interface(host: Host, if_id: int) -> None:
-    """Make an XFRM interface in a host."""
-
-    def make() -> None:
-        with IPRoute() as ip:
-            (uplink,) = ip.link_lookup(ifname=DEVICE)
-            ip.link("add", ifname=INTERFACE, kind="xfrm", xfrm_link=uplink, xfrm_if_id=if_id, state="up")
-
-    host.namespace.call(make)
 
 
 def write_tunnel(road: Road, roaming_if_id: int, gateway_if_id: int) -> None:
@@ -49,13 +37,6 @@ def write_tunnel(road: Road, roaming_if_id: int, gateway_if_id: int) -> None:
         suite = encryption(AES_GCM, 20)
         host.engine.add_sas([tunnel.outbound(outbound, suite), tunnel.inbound(inbound, suite)])
         host.engine.add_policies(tunnel.policies())
-
-
-def route_into_interfaces(road: Road) -> None:
-    """Route each host's packets to the other's inner address into its interface."""
-    at = road.addresses
-    road.roaming.namespace.ip(f"route replace {at.gateway_inner} dev {INTERFACE} src {at.roaming_inner}")
-    road.gateway.namespace.ip(f"route replace {at.roaming_inner} dev {INTERFACE} src {at.gateway_inner}")
 
 
 def count(host: Host, counter: str) -> int:

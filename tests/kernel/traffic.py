@@ -102,8 +102,8 @@ def traffic_over(road: Road) -> Iterator[Traffic]:
     """Open the sockets of both ends, on the tunnel's inner addresses."""
     at = road.addresses
     with ExitStack() as stack:
-        here = stack.enter_context(_open(road.roaming, at.roaming_inner))
-        there = stack.enter_context(_open(road.gateway, at.gateway_inner))
+        here = stack.enter_context(open_socket(road.roaming, at.roaming_inner))
+        there = stack.enter_context(open_socket(road.gateway, at.gateway_inner))
         yield Traffic(
             Stream(here, there, (str(at.gateway_inner), PORT)),
             Stream(there, here, (str(at.roaming_inner), PORT)),
@@ -111,9 +111,10 @@ def traffic_over(road: Road) -> Iterator[Traffic]:
         )
 
 
-def _open(host: Host, address: IPAddress) -> socket.socket:
+def open_socket(host: Host, address: IPAddress, port: int = PORT) -> socket.socket:
+    """Open one end of a stream in a host."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     sock = host.namespace.call(lambda: socket.socket(family, socket.SOCK_DGRAM))
     enlarge(sock)
-    sock.bind((str(address), PORT))
+    sock.bind((str(address), port))
     return sock

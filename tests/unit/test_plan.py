@@ -347,7 +347,7 @@ def test_a_plan_is_a_value_that_can_be_compared_and_read() -> None:
         "may be lost: outbound packets while they are blocked: refused to a local sender, dropped when forwarded",
         "may be lost: inbound packets that are still on their way to the old addresses",
         "may be lost: inbound packets that arrive between the move of their SA and that of its policies",
-        "may be lost: the time of a policy's last use; of one that gets another selector also its index",
+        "may be lost: a policy's age and the time of its last use; of one that gets another selector also its index",
         "may be lost: 4096 sequence numbers, which are passed over",
         "may be lost: the replay window's memory of packets that come in while the SA moves",
         "may be lost: the counts of failures",
