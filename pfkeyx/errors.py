@@ -147,5 +147,10 @@ class ClosedError(PfkeyxError):
         super().__init__(reason)
 
 
+#: So many objects an error names in its text; all are in its fields.
+_NAMED = 8
+
+
 def _listed(objects: Sequence[object]) -> str:
-    return ", ".join(str(item) for item in objects) or "nothing"
+    more = f" and {len(objects) - _NAMED} more" if len(objects) > _NAMED else ""
+    return (", ".join(str(item) for item in objects[:_NAMED]) or "nothing") + more

@@ -128,8 +128,8 @@ is not kept has to be among the losses that the plan announces.
 - *refused*: `plan_migration` raises `UnsupportedError`, for the reason below the tables, and nothing is changed.
 - *not tried*: the kernel does not show that it has it. Labels need a security module and offload needs hardware, and
   these kernels run without either; kernels before 6.2 do not tell when an SA was used last.
-- All holds for IPv4 and for IPv6, unless a cell tells them apart; packets are sent over IPv4. A method or a property
-  that some kernels lack has the others in parentheses.
+- All is tried over IPv4, and the first rows, moves to the other version and transport mode over IPv6 too, which is the
+  same unless a cell tells them apart. A method or a property that some kernels lack has the others in parentheses.
 - `SADB_X_MIGRATE` is asked for by the PF_KEY engine, of SAs and policies that were made by it: it is for kernels
   without XFRM. *PF_KEY cannot say it*: there is nothing to be lost.
 """

@@ -1,6 +1,7 @@
 """The operations that plan and move: read, do each step, believe nothing that was not read back, undo on refusal."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from pfkeyx.dialect import Dialect
 from pfkeyx.errors import (
@@ -18,7 +19,8 @@ from pfkeyx.migration.planning import make_plan
 from pfkeyx.migration.reading import Snapshot, read
 from pfkeyx.migration.report import MigrationReport, differences, is_moved
 from pfkeyx.migration.update import AddressUpdate
-from pfkeyx.operation import Operation, ask
+from pfkeyx.model import Action
+from pfkeyx.operation import Batch, Operation, ask
 
 #: Is told how many SAs have moved so far, and of how many.
 ProgressCallback = Callable[[int, int], None]
@@ -164,9 +166,16 @@ def _undo(dialect: Dialect, update: AddressUpdate, begun: Sequence[Step], held: 
         for move in step.sas:
             if move.before.id in held.sas and move.before.id not in now.sas and not is_moved(now, move):
                 try:
-                    yield from ask(restore(dialect, held.sas[move.before.id], step.outbound))
+                    yield Batch((restore(dialect, held.sas[move.before.id], step.outbound),), one_datagram=True)
                 except PfkeyxError as error:
                     complaints += f"; restoring {move.before}: {error}"
+    for step in begun:
+        for policy_move in step.policies:
+            # MIGRATE finds SAs through a policy, which somebody may have deleted.
+            if not {policy_move.before.id, policy_move.after.id} & now.policies.keys():
+                action = Action.BLOCK if step.outbound else policy_move.after.action
+                lost = replace(policy_move.after, action=action)
+                yield Batch((dialect.update_policy(lost),), one_datagram=True)
     for chunk in chunks([_back(step, now) for step in reversed(begun)]):
         try:
             yield from perform(dialect, chunk, Held())

@@ -1,10 +1,11 @@
 """How steps are done: their requests, in the order in which the kernel runs them. What to do is not decided here."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from pfkeyx.dialect import Dialect
-from pfkeyx.errors import InvalidRequestError, UnsupportedError
+from pfkeyx.errors import AlreadyExistsError, InvalidRequestError, NotFoundError, UnsupportedError
 from pfkeyx.migration.methods import MARGIN, has_room, hides_keys, leading_pairs, leading_policy
 from pfkeyx.migration.plan import Method, SAMove, Step
 from pfkeyx.model import SA, Progress, Replay, SAId
@@ -37,7 +38,7 @@ def chunks(steps: Sequence[Step]) -> Iterator[list[Step]]:
 
 
 def _way(step: Step) -> tuple[bool, bool]:
-    return step.is_read_first, step.is_cautious
+    return any(move.method in (Method.MIGRATE, Method.REPLACE) for move in step.sas), step.is_cautious
 
 
 def perform(dialect: Dialect, steps: Sequence[Step], held: Held, *, hold: bool = False) -> Operation[None]:
@@ -48,8 +49,8 @@ def perform(dialect: Dialect, steps: Sequence[Step], held: Held, *, hold: bool =
     datagram to its end even when its sender is killed; killed between two, the policies stay blocked. With `hold` the
     policies of what is done in one datagram are not blocked.
     """
-    first, *_ = steps
-    if not first.is_read_first and not first.is_cautious:
+    is_read_first, is_cautious = _way(steps[0])
+    if not is_read_first and not is_cautious:
         whole = (
             request
             for step in steps
@@ -66,7 +67,7 @@ def perform(dialect: Dialect, steps: Sequence[Step], held: Held, *, hold: bool =
     # when that was blocked; and REPLACE copies it to here. So it is read when nothing new flows, and put ahead.
     yield from _together(dialect, [request for step in steps for request in _blocks(dialect, step)])
     thresholds = yield from _read(dialect, steps, held)
-    if first.is_cautious:
+    if is_cautious:
         # The kernel goes on with a datagram after a refusal: packets that may go without their SA wait for the answer.
         yield from _together(dialect, [request for step in steps for request in _moves(dialect, step, held)])
         yield from _together(dialect, [request for step in steps for request in _allows(dialect, step)])
@@ -101,7 +102,20 @@ def _blocks(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
             yield dialect.update_policy(move.blocked)
 
 
+def _opens(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
+    """Let inbound packets through whether or not their SA has moved, where the peer has another address."""
+    if step.outbound or not step.sas or not dialect.sends_together or len(step.policies) > _TOGETHER:
+        return
+    # MIGRATE finds its policy by the templates, and changes them at once with the SA.
+    through_policy = any(move.method is Method.MIGRATE for move in step.sas)
+    leading = leading_policy(step.policies) if through_policy else None
+    for move in step.policies:
+        if move is not leading and move.opened != move.before:
+            yield dialect.update_policy(move.opened)
+
+
 def _moves(dialect: Dialect, step: Step, held: Held) -> Iterator[Request[None]]:
+    yield from _opens(dialect, step)
     through_policy = [m for m in step.sas if m.method in (Method.MIGRATE, Method.SADB_X_MIGRATE)]
     if through_policy:
         pairs = leading_pairs(step.policies, [(move.before, move.after) for move in through_policy])
@@ -138,8 +152,20 @@ def _read(dialect: Dialect, steps: Sequence[Step], held: Held) -> Operation[list
         if hides_keys(sa) and move.method is Method.REPLACE:
             raise UnsupportedError("REPLACE", f"{move.before}: the kernel hides its keys")
         held.sas[move.before.id] = sa
+    yield from _check_free(dialect, [move for move in replaced if move.after.id != move.before.id])
     progress: list[Progress] = yield Batch(tuple(dialect.get_progress(move.before.id) for move in replaced))
     return [(move.after, p) for move, p in zip(replaced, progress, strict=True)]
+
+
+def _check_free(dialect: Dialect, moves: Sequence[SAMove]) -> Operation[None]:
+    # A refused addition comes after its deletion: whoever is killed then has taken the keys along. So it is made sure
+    # that nobody has come to the new place since the plan was made.
+    for move in moves:
+        try:
+            yield Batch((dialect.get_sa(move.after.id),))
+        except NotFoundError:
+            continue
+        raise AlreadyExistsError(errno.EEXIST, "migrate", move.before, f"{move.after.id} is taken meanwhile")
 
 
 def _restore_thresholds(dialect: Dialect, wanted: Sequence[tuple[SA, Progress]]) -> Operation[None]:

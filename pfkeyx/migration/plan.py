@@ -8,6 +8,7 @@ from typing import Any
 
 from pfkeyx.migration.update import KEEP, AddressUpdate
 from pfkeyx.model import SA, Action, Policy, Template
+from pfkeyx.model.addresses import unspecified
 
 
 class Method(Enum):
@@ -100,6 +101,15 @@ class PolicyMove:
     def blocked(self) -> Policy:
         """The policy as it is while its SAs move: its templates stay, as the mark of a move that is not over."""
         return replace(self.before, action=Action.BLOCK)
+
+    @property
+    def opened(self) -> Policy:
+        """An inbound policy as it is while its SAs move: a template takes its SA, known by the reqid, from any peer.
+
+        The kernel compares an inbound packet's SA with a template's source, which one of the two has first anew.
+        """
+        pairs = zip(self.before.templates, self.after.templates, strict=True)
+        return replace(self.before, templates=tuple(_opened(old, new) for old, new in pairs))
 
     @property
     def renamed(self) -> bool:
@@ -274,6 +284,12 @@ class MigrationPlan:
     def is_held(self, step: Step) -> bool:
         """Whether the packets of a step are left to the kernel while its SAs move, and not refused."""
         return self.hold and not step.is_read_first and not step.is_cautious
+
+
+def _opened(old: Template, new: Template) -> Template:
+    if old.source is None or old.source == new.source or not old.reqid:
+        return old
+    return replace(old, source=unspecified(old.source.version))
 
 
 def _update_as_json(update: AddressUpdate) -> dict[str, Any]:

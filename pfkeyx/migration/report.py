@@ -87,9 +87,13 @@ def is_moved(now: Snapshot, move: SAMove) -> bool:
     if old.id != new.id and old.id in now.sas:
         return False  # whatever is at the new place is another's
     sa = now.sas.get(new.id)
-    if sa is None or (sa.source, sa.destination) != (new.source, new.destination):
-        return False
+    if sa is None or _known_by(sa) != _known_by(new):
+        return False  # whoever stands there after a refused REPLACE is a stranger too
     return (old.source, old.destination) != (new.source, new.destination) or sa.encap == new.encap
+
+
+def _known_by(sa: SA) -> tuple[object, ...]:
+    return sa.source, sa.destination, sa.encryption, sa.authentication, sa.compression
 
 
 def _counts(sa: SA) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ class Case:
     progress: Progress | None = None
     to_other_family: bool = False
     replaced: tuple[str, ...] = ()
-    families: tuple[int, ...] = (4, 6)
+    families: tuple[int, ...] = (4,)
 
     @property
     def name(self) -> str:
@@ -126,10 +126,15 @@ def _together(title: str, change: Change) -> Case:
     return Case((Property("What hangs together", title),), (change,))
 
 
+#: What a move to the other family has to change.
+_OF_FAMILY = ("sa.family", "policy.XFRMA_TMPL.0.family")
+
+
 def _passing(title: str, *changes: Change, to_other_family: bool = False) -> Case:
     properties = (Property("Packets afterwards", title),)
     unused = sas(replay=Replay(0, 0, (0,)))
-    return Case(properties, (unused, *changes), to_other_family=to_other_family, families=(4,))
+    replaced = _OF_FAMILY if to_other_family else ()
+    return Case(properties, (unused, *changes), to_other_family=to_other_family, replaced=replaced)
 
 
 _DIRECTED = ways({"direction": Direction.OUT, "replay_window": 0}, {"direction": Direction.IN})
@@ -158,6 +163,7 @@ WRITTEN = (
             _policy("limits in seconds", "lft."),
         ),
         (policies(lifetime=_POLICY_LIMITS),),
+        families=(4, 6),
     ),
     Case(
         (
@@ -241,7 +247,8 @@ WRITTEN = (
     Case(
         (Property("What hangs together", "tunnel of IPv4 to IPv6, or of IPv6 to IPv4"),),
         to_other_family=True,
-        replaced=("sa.family", "policy.XFRMA_TMPL.0.family"),
+        replaced=_OF_FAMILY,
+        families=(4, 6),
     ),
     Case(
         (
@@ -249,6 +256,7 @@ WRITTEN = (
             _policy("index, where the selector follows", "index"),
         ),
         (holdings.between_hosts,),
+        families=(4, 6),
     ),
     _together("several selectors of one SA", holdings.of_several_selectors),
     _together("several SAs of one reqid", holdings.rekeyed),
@@ -270,7 +278,6 @@ USED = Case(
         }.items()
     ),
     (sas(replay=Replay(0, 0, (0,)), lifetime=Lifetime(soft=Limit(packets=11))),),
-    families=(4,),
 )
 
 #: What packets pass through.

@@ -18,29 +18,15 @@ from tests.kernel.interruption import (
     moments,
 )
 from tests.kernel.moves import Place
-from tests.kernel.scenes import (
-    IS_SOAK,
-    METHODS,
-    GatewayScene,
-    NatFoundScene,
-    NatLeftScene,
-    OptionalScene,
-    Scene,
-    by_method,
-)
+from tests.kernel.scenes import IS_SOAK, METHODS, OptionalScene, Scene, by_method
 from tests.kernel.topology import Road
 from tests.kernel.values import encryption
 
 SUITE = (encryption(AES_GCM, 20), None)
 LONG = [(kind, method) for kind, methods in METHODS.items() for method in methods]
-SHORT = [(Scene, method) for method in METHODS[Scene]]
-OTHERS = [
-    (GatewayScene, Method.REPLACE),
-    (NatFoundScene, Method.MIGRATE),
-    (NatLeftScene, Method.REPLACE),
-    (OptionalScene, Method.MIGRATE_STATE),
-    (OptionalScene, Method.REPLACE),
-]
+#: The method with the most to lose, by itself; and what the first test has besides.
+SHORT = [(Scene, Method.REPLACE)]
+BROAD = [*((Scene, method) for method in METHODS[Scene]), (OptionalScene, Method.REPLACE)]
 #: In the long form of the tests more often, and later.
 ROUNDS = 100 if IS_SOAK else 2
 
@@ -54,7 +40,7 @@ def scene(kind: type[Scene], road: Road) -> Iterator[Scene]:
         yield kind(road, SUITE, stack)
 
 
-@by_method("kind", "method", cases=LONG if IS_SOAK else [*SHORT, *OTHERS])
+@by_method("kind", "method", cases=LONG if IS_SOAK else BROAD)
 def test_a_move_that_is_killed_at_any_moment_is_finished_by_the_same_call(scene: Scene, method: Method) -> None:
     for moment in _moments():
         indexes = _lay(scene)
@@ -70,7 +56,7 @@ def test_a_move_that_is_killed_at_any_moment_is_finished_by_the_same_call(scene:
     scene.check_wire()
 
 
-@by_method("kind", "method", cases=LONG if IS_SOAK else SHORT[1:])
+@by_method("kind", "method", cases=LONG if IS_SOAK else SHORT)
 def test_a_move_that_is_killed_at_any_moment_is_taken_back_by_the_reverse(scene: Scene, method: Method) -> None:
     for moment in _moments():
         indexes = _lay(scene)

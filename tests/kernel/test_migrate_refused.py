@@ -72,7 +72,6 @@ TROUBLES: dict[str, tuple[Callable[[Scene], None], bool]] = {
 SHORT = [
     *((Scene, method, "place_taken") for method in METHODS[Scene]),
     (Scene, Method.MIGRATE, "inbound_policy_deleted"),
-    (Scene, Method.MIGRATE_STATE, "outbound_sa_deleted"),
     (Scene, Method.REPLACE, "inbound_sa_taken_away"),
 ]
 LONG = [(kind, method, trouble) for kind, methods in METHODS.items() for method in methods for trouble in TROUBLES]

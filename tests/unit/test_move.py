@@ -1,6 +1,7 @@
 """The operation that moves, against a kernel that refuses at every step."""
 
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from pfkeyx import (
     SA,
     Action,
+    AddressPair,
+    AddressUpdate,
     Engine,
     InvalidRequestError,
     KernelError,
@@ -21,7 +24,7 @@ from pfkeyx import (
 )
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
-from tests.unit.samples import INBOUND, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, UPDATE, USAGE
+from tests.unit.samples import INBOUND, LOCAL, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, UPDATE, USAGE
 
 Script = list[tuple[str, Any]]
 
@@ -100,11 +103,26 @@ def test_migrate_by_policy_does_not_put_a_sequence_number_ahead_that_has_no_room
     probes: Script = [("probe", Refusal(22)), ("probe", Refusal(22))]
     used_up = replace(OUTBOUND, replay=Replay(0xFFFFFFF0, 0, (0,)))
     outward: Script = [("update policy", None), ("get SA", used_up)]
-    restore: Script = [("update policy", None)]
-    kernel, engine = migrate(probes + OLD_STATE + outward + OLD_STATE + restore + OLD_STATE)
+    kernel, engine = migrate(probes + OLD_STATE + outward + OLD_STATE + POLICIES_BACK + OLD_STATE)
     with pytest.raises(MigrationError, match="rekey it") as caught:
         engine.migrate(UPDATE)
     assert caught.value.rolled_back
+    assert kernel.is_finished
+
+
+def test_while_the_peer_moves_inbound_packets_pass_whichever_address_their_sa_has() -> None:
+    peer = ip_address("203.0.113.9")
+    after = [replace(OUTBOUND, id=SAId(peer, OUTBOUND.id.spi)), replace(INBOUND, source=peer)]
+    out, *inward = (policy.templates[0] for policy in POLICIES)
+    templates = [replace(out, destination=peer), *(replace(template, source=peer) for template in inward)]
+    moved = [replace(policy, templates=(template,)) for policy, template in zip(POLICIES, templates, strict=True)]
+    opening: Script = [("update policy", None), ("update policy", None)]
+    kernel, engine = migrate(PROBES + OLD_STATE + BRACKET + opening + INWARD + state(after, moved))
+    engine.migrate(AddressUpdate(AddressPair(LOCAL, REMOTE), AddressPair(LOCAL, peer)))
+    assert [subject for _, subject, _ in kernel.asked[9:11]] == [
+        replace(policy, templates=(replace(policy.templates[0], source=ip_address("0.0.0.0")),))
+        for policy in (IN, FORWARD)
+    ]
     assert kernel.is_finished
 
 
