@@ -22,8 +22,15 @@ from tests.kernel.scenes import GatewayScene
 from tests.kernel.topology import Road
 from tests.kernel.values import encryption
 
+
+class ManyScene(GatewayScene):
+    """So many tunnels that they do not move in one datagram."""
+
+    remotes = 12
+
+
 #: Of the tunnels' SAs, all.
-SAS = 6
+SAS = 2 * ManyScene.remotes
 
 
 @pytest.fixture(params=[4], ids=["IPv4"])
@@ -35,9 +42,9 @@ def family(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def scene(road: Road) -> Iterator[GatewayScene]:
-    """Lay three tunnels of one local address."""
+    """Lay the tunnels of one local address."""
     with ExitStack() as stack:
-        scene = GatewayScene(road, (encryption(AES_GCM, 20), None), stack)
+        scene = ManyScene(road, (encryption(AES_GCM, 20), None), stack)
         scene.lay()
         yield scene
 
@@ -126,14 +133,15 @@ async def test_a_move_whose_caller_is_cancelled_between_two_steps_is_finished(sc
 
 
 async def test_moves_of_different_tunnels_do_not_disturb_each_other(scene: GatewayScene) -> None:
-    first, second, third = (
+    first, second, *others = (
         AddressUpdate(AddressPair(old.roaming, old.gateway), AddressPair(new.roaming, new.gateway))
         for old, new in zip(scene.places(scene.old), scene.places(scene.new), strict=True)
     )
     async with AsyncEngine.open("xfrm") as engine:
         reports = await asyncio.gather(engine.migrate(first), engine.migrate(second))
         assert [len(report.sas) for report in reports] == [2, 2]
-        await engine.migrate(third)
+        for update in others:
+            await engine.migrate(update)
     scene.check_is_at(scene.new)
     scene.check_wire()
 

@@ -1,5 +1,6 @@
 """A tunnel moves behind a router that masquerades, there, and away again, with traffic both ways after each move."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -33,9 +34,13 @@ def traffic(road: NatRoad) -> Iterator[Traffic]:
         yield traffic
 
 
-@pytest.fixture(params=[None, Method.REPLACE], ids=["as planned", "REPLACE"])
+#: In the long form of the tests also by the method that every kernel has.
+METHODS: list[Method | None] = [None, Method.REPLACE] if os.environ.get("SOAK") else [None]
+
+
+@pytest.fixture(params=METHODS, ids=lambda method: method.value if method else "as planned")
 def method(request: pytest.FixtureRequest) -> Method | None:
-    """Return the method that the plan chooses, and the one that every kernel has."""
+    """Return the method that is forced, None for the one that the plan chooses."""
     chosen: Method | None = request.param
     return chosen
 

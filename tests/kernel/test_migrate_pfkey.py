@@ -1,5 +1,6 @@
 """The move over PF_KEY, for kernels without XFRM: SADB_X_MIGRATE, without a bracket, and what it says of that."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -44,6 +45,10 @@ CBC_SHA1 = (encryption(), authentication())
 ACCEPT = {Loss.SEQUENCE_REPEAT}
 #: Out: its SA and policy, the policy again. In: its SA and policy, both policies.
 MESSAGES = 5
+
+
+#: Both in the long form of the tests.
+pytestmark = pytest.mark.parametrize("family", [4, 6] if os.environ.get("SOAK") else [4], indirect=True)
 
 
 @pytest.fixture
