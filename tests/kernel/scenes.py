@@ -19,6 +19,7 @@ from pfkeyx import (
     Encryption,
     Engine,
     Feature,
+    Key,
     Method,
     Mode,
     Policy,
@@ -136,7 +137,7 @@ class Scene:
     def put_in_the_way(self) -> None:
         """Add a stranger's SA where the last inbound one goes; in any process."""
         with Engine.open("xfrm") as engine:
-            engine.add_sa(replace(self.state(self.new).sas[-1], reqid=STRANGER))
+            engine.add_sa(_strangers(self.state(self.new).sas[-1]))
 
     def clear_the_way(self) -> None:
         """Delete what was put in the way."""
@@ -265,6 +266,13 @@ class OptionalScene(HostScene):
     """The same with templates that let packets pass in clear where there is no SA; no tunnel may have one."""
 
     is_optional = True
+
+
+def _strangers(sa: SA) -> SA:
+    """Return somebody else's SA in the place of another."""
+    assert sa.encryption is not None
+    key = Key.generate(len(sa.encryption.key))
+    return replace(sa, reqid=STRANGER, encryption=replace(sa.encryption, key=key))
 
 
 Case = tuple[type[Scene], Method] | tuple[type[Scene], Method, str]
