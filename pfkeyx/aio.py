@@ -267,13 +267,18 @@ class AsyncEngine:
         """See `Engine.migrate`; a cancelled caller does not leave half a tunnel moved.
 
         An update for SAs that an earlier one, not finished yet, is about supersedes that: it stops between two steps,
-        with `SupersededError`, and this one takes the SAs from where they are (RFC 4555 §3.5).
+        with `SupersededError`, and this one takes the SAs from where they are (RFC 4555 §3.5). A plan supersedes
+        nothing: it waits for its turn, and is refused if it is outrun then.
         """
+        if self._is_closed:
+            raise ClosedError()
         move = _Move(what.update if isinstance(what, MigrationPlan) else what)
-        for earlier in self._moves:
-            if move.update.concerns_what(earlier.update):
-                earlier.is_superseded = True
-                move.update = move.update.superseding(earlier.update)
+        if not isinstance(what, MigrationPlan):
+            earlier = [other for other in self._moves if move.update.concerns_what(other.update)]
+            for other in earlier:
+                move.update = move.update.superseding(other.update)
+            for other in earlier:
+                other.is_superseded = True
         self._moves.append(move)
         planned = what if isinstance(what, MigrationPlan) else move.update
         operation = migrate(self._dialect, planned, accept, progress, lambda: move.is_superseded)

@@ -334,7 +334,7 @@ class Engine:
         """Return what a move would do, step by step; nothing is changed.
 
         `method` forces one for every SA. With `hold`, outbound packets are not refused while SAs move by MIGRATE_STATE:
-        the kernel holds them, if net.core.xfrm_larval_drop is 0 and a key manager listens, and else drops them.
+        the kernel holds them, if net.core.xfrm_larval_drop is 0 in the namespace, and else drops them.
 
         Raises `InvalidRequestError` when no SA is at the old addresses, `AlreadyExistsError` when a new place is taken,
         `UnsupportedError` when no method can move an SA.
@@ -351,7 +351,7 @@ class Engine:
         """Move SAs and policies to new addresses, all or nothing, and report what was read back.
 
         `accept` are losses that may be: without it, an SA that no method moves whole is not moved. `progress` is told
-        how many SAs have moved, and of how many, now and then; what it raises undoes the move.
+        how many SAs have moved, and of how many, now and then; an error that it raises undoes the move.
 
         Raises what `plan_migration` raises, `UnsupportedError` for a loss that is not accepted, `InvalidRequestError`
         for a plan that is out of date, and `MigrationError` when a step was refused; the steps before it are undone

@@ -1,6 +1,6 @@
 """The operations that plan and move: read, do each step, believe nothing that was not read back, undo on refusal."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pfkeyx.dialect import Dialect
@@ -20,7 +20,7 @@ from pfkeyx.migration.reading import Snapshot, read
 from pfkeyx.migration.report import MigrationReport, differences, is_moved
 from pfkeyx.migration.update import AddressUpdate
 from pfkeyx.model import Action
-from pfkeyx.operation import Batch, Operation, ask
+from pfkeyx.operation import Batch, Operation, Request, ask
 
 #: Is told how many SAs have moved so far, and of how many.
 ProgressCallback = Callable[[int, int], None]
@@ -159,40 +159,69 @@ def _roll_back(
 
 def _undo(dialect: Dialect, update: AddressUpdate, begun: Sequence[Step], held: Held) -> Operation[str]:
     """Undo what was done, and return what the kernel said against it."""
-    complaints = ""
     now = yield from read(dialect, update)
-    # A REPLACE whose addition was refused after the deletion: the whole SA is still known.
-    for step in begun:
-        for move in step.sas:
-            if move.before.id in held.sas and move.before.id not in now.sas and not is_moved(now, move):
-                try:
-                    yield Batch((restore(dialect, held.sas[move.before.id], step.outbound),), one_datagram=True)
-                except PfkeyxError as error:
-                    complaints += f"; restoring {move.before}: {error}"
-    for step in begun:
-        for policy_move in step.policies:
-            # MIGRATE finds SAs through a policy, which somebody may have deleted.
-            if not {policy_move.before.id, policy_move.after.id} & now.policies.keys():
-                action = Action.BLOCK if step.outbound else policy_move.after.action
-                lost = replace(policy_move.after, action=action)
-                yield Batch((dialect.update_policy(lost),), one_datagram=True)
+    complaints = ""
+    if lost := [*_lost_policies(dialect, begun, now), *_lost_sas(dialect, begun, held, now)]:
+        complaints += yield from _put_back(lost)
+        now = yield from read(dialect, update)
+    undoing = Held()
     for chunk in chunks([_back(step, now) for step in reversed(begun)]):
         try:
-            yield from perform(dialect, chunk, Held())
+            yield from perform(dialect, chunk, undoing, is_undo=True)
         except PfkeyxError as error:
             complaints += f"; undoing it: {error}"
+            back = {m.after.id: m.before.id for step in chunk for m in step.sas}
+            read_last = Held({old: undoing.sas[new] for old, new in back.items() if new in undoing.sas})
+            if read_last.sas:
+                now = yield from read(dialect, update)
+                complaints += yield from _put_back(list(_lost_sas(dialect, begun, read_last, now)))
+    return complaints
+
+
+def _lost_policies(dialect: Dialect, begun: Sequence[Step], now: Snapshot) -> Iterator[Request[None]]:
+    """Yield what puts back policies that somebody has deleted: MIGRATE finds SAs through one. Outbound they block."""
+    for step in begun:
+        for move in step.policies:
+            if not {move.before.id, move.after.id} & now.policies.keys():
+                lost = move.before if move.renamed else move.after
+                yield dialect.update_policy(replace(lost, action=Action.BLOCK) if step.outbound else lost)
+
+
+def _lost_sas(dialect: Dialect, begun: Sequence[Step], held: Held, now: Snapshot) -> Iterator[Request[None]]:
+    """Yield what adds SAs again, as they were read, that are neither at the old nor at the new place.
+
+    Their addition was refused after their deletion.
+    """
+    for step in begun:
+        for move in step.sas:
+            sa = held.sas.get(move.before.id)
+            if sa is not None and move.before.id not in now.sas and not is_moved(now, move):
+                yield restore(dialect, replace(move.before, replay=sa.replay, usage=sa.usage), step.outbound)
+
+
+def _put_back(requests: Sequence[Request[None]]) -> Operation[str]:
+    complaints = ""
+    for request in requests:
+        try:
+            yield Batch((request,), one_datagram=True)
+        except PfkeyxError as error:
+            complaints += f"; putting it back: {error}"
     return complaints
 
 
 def _back(step: Step, now: Snapshot) -> Step:
     """Return the step that undoes what of a step has been done."""
     sas = tuple(move.reversed() for move in step.sas if is_moved(now, move))
-    policies = tuple(_policy_back(move, now) for move in step.policies)
+    is_whole = all(move.before.id in now.sas or is_moved(now, move) for move in step.sas)
+    policies = tuple(_policy_back(move, now, step.outbound and not is_whole) for move in step.policies)
     return Step(step.outbound, sas, policies)
 
 
-def _policy_back(move: PolicyMove, now: Snapshot) -> PolicyMove:
+def _policy_back(move: PolicyMove, now: Snapshot, has_lost_sas: bool) -> PolicyMove:
     back = move.reversed()
+    if has_lost_sas and move.has_optional:
+        # Its packets would leave in clear.
+        back = replace(back, after=replace(back.after, action=Action.BLOCK))
     # Of one that was to be renamed there may be nothing yet under the new name.
     return back if not move.renamed or move.after.id in now.policies else PolicyMove(move.before, back.after)
 
@@ -213,5 +242,6 @@ def _tell(dialect: Dialect, update: AddressUpdate, begun: Sequence[Step], reason
     for policy_move in (move for step in begun for move in step.policies):
         policy = now.policies.get(policy_move.before.id)
         is_back = policy is not None and policy.as_written() == policy_move.reversed().after
+        is_back = is_back and not (policy_move.renamed and policy_move.after.id in now.policies)
         (here if is_back else there).append(policy_move.before)
     return MigrationError(reason, moved=there, not_moved=here, rolled_back=is_whole and not there)

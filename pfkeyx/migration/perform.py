@@ -41,13 +41,16 @@ def _way(step: Step) -> tuple[bool, bool]:
     return any(move.method in (Method.MIGRATE, Method.REPLACE) for move in step.sas), step.is_cautious
 
 
-def perform(dialect: Dialect, steps: Sequence[Step], held: Held, *, hold: bool = False) -> Operation[None]:
+def perform(
+    dialect: Dialect, steps: Sequence[Step], held: Held, *, hold: bool = False, is_undo: bool = False
+) -> Operation[None]:
     """Do steps that are done in the same way.
 
     Outbound it is a bracket: the policies are blocked in place with their templates, so that nothing leaves in clear
     nor under a used sequence number while an SA is between two states, and allowed again at the end. The kernel runs a
     datagram to its end even when its sender is killed; killed between two, the policies stay blocked. With `hold` the
-    policies of what is done in one datagram are not blocked.
+    policies of what is done in one datagram are not blocked. What `is_undo` moves back may have lost something on its
+    way there.
     """
     is_read_first, is_cautious = _way(steps[0])
     if not is_read_first and not is_cautious:
@@ -62,11 +65,12 @@ def perform(dialect: Dialect, steps: Sequence[Step], held: Held, *, hold: bool =
             for request in requests
         )
         yield from _together(dialect, list(whole))
+        yield from _delete_renamed(dialect, steps)
         return
     # MIGRATE copies the sequence number and lets the old SA live a little longer, for a packet that was past its policy
     # when that was blocked; and REPLACE copies it to here. So it is read when nothing new flows, and put ahead.
     yield from _together(dialect, [request for step in steps for request in _blocks(dialect, step)])
-    thresholds = yield from _read(dialect, steps, held)
+    thresholds = yield from _read(dialect, steps, held, is_undo)
     if is_cautious:
         # The kernel goes on with a datagram after a refusal: packets that may go without their SA wait for the answer.
         yield from _together(dialect, [request for step in steps for request in _moves(dialect, step, held)])
@@ -79,6 +83,7 @@ def perform(dialect: Dialect, steps: Sequence[Step], held: Held, *, hold: bool =
             for request in requests
         )
         yield from _together(dialect, list(rest))
+    yield from _delete_renamed(dialect, steps)
     yield from _restore_thresholds(dialect, thresholds)
 
 
@@ -137,17 +142,21 @@ def _moves(dialect: Dialect, step: Step, held: Held) -> Iterator[Request[None]]:
 def _allows(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
     for move in step.policies:
         yield dialect.update_policy(move.after)
-        if move.renamed:
-            yield dialect.delete_policy(move.before.id)
 
 
-def _read(dialect: Dialect, steps: Sequence[Step], held: Held) -> Operation[list[tuple[SA, Progress]]]:
+def _delete_renamed(dialect: Dialect, steps: Sequence[Step]) -> Operation[None]:
+    # When it is known that the new ones are there: the kernel goes on with a datagram after a refusal.
+    renamed = (move for step in steps for move in step.policies if move.renamed)
+    yield from _together(dialect, [dialect.delete_policy(move.before.id) for move in renamed])
+
+
+def _read(dialect: Dialect, steps: Sequence[Step], held: Held, is_undo: bool) -> Operation[list[tuple[SA, Progress]]]:
     """Read the SAs whose state is carried, and when those that are replaced tell of their progress."""
     moves = [move for step in steps for move in step.sas if step.is_read(move)]
     replaced = [move for move in moves if move.method is Method.REPLACE]
     found: list[SA] = yield Batch(tuple(dialect.get_sa(move.before.id) for move in moves))
     for move, sa in zip(moves, found, strict=True):
-        if sa.as_written() != move.before:
+        if sa.as_written() != move.before and not is_undo:
             raise InvalidRequestError(f"migrate {move.before}: somebody else has changed it meanwhile")
         if hides_keys(sa) and move.method is Method.REPLACE:
             raise UnsupportedError("REPLACE", f"{move.before}: the kernel hides its keys")

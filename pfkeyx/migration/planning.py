@@ -48,10 +48,11 @@ def make_plan(
     `method` forces one. Raises `InvalidRequestError` when nothing is at the old or new addresses, or a policy cannot be
     written back, `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method can move an SA.
     """
-    named = _named(update, sas)
+    is_interrupted = any(_is_interrupted(update, policy) for policy in policies)
+    named = _named(update, sas, is_interrupted)
     moves = [move for sa in named if (move := _sa_move(update, sa)) is not None]
     _check_targets(moves, sas)
-    index = _Index(sa for sa in sas if sa.id.spi)
+    index = _Index(sas)
     reqids = _reqids(update, named)
     ids = {sa.id for sa in named}
     users = []
@@ -139,21 +140,33 @@ class _Index:
                 found = self._anywhere.get((*kind, template.reqid), [])
             for sa in found:
                 is_between = source in (None, sa.source) and destination in (None, sa.destination)
-                if is_between and template.spi in (0, sa.id.spi):
+                if is_between and sa.id.spi and template.spi in (0, sa.id.spi):
                     yield sa
 
     def is_alone(self, sa: SA, reqids: Iterable[int]) -> bool:
-        """Return whether templates of these reqids find no other SA of its kind between its ends."""
+        """Return whether templates of these reqids find no other SA of its kind between its ends, larval ones too."""
         kind = sa.id.protocol, sa.mode
         return all(len(self._between.get((*kind, reqid, sa.source, sa.destination), [])) <= 1 for reqid in reqids)
 
 
-def _named(update: AddressUpdate, sas: Sequence[SA]) -> list[SA]:
-    """Return the SAs at the old and new places that the update is about, or refuse it."""
+def _is_interrupted(update: AddressUpdate, policy: Policy) -> bool:
+    """Return whether an outbound policy at one of the places was left blocked by a move that was cut short."""
+    return (
+        policy.direction is Direction.OUT
+        and policy.action is Action.BLOCK
+        and any(update.ends_after(e.ends, True) or update.has_arrived(e.ends, True) for e in _template_ends(policy))
+    )
+
+
+def _named(update: AddressUpdate, sas: Sequence[SA], is_interrupted: bool) -> list[SA]:
+    """Return the SAs at the old and new places that the update is about, or refuse it.
+
+    Where a move was interrupted they may have expired since, and the policies are left to be opened.
+    """
     # What an ACQUIRE left behind has no SPI, and goes by itself.
     there = [sa for sa in sas if sa.id.spi and _place(update, sa.source, sa.destination)]
     if update.sas is None:
-        if not there:
+        if not there and not is_interrupted:
             raise InvalidRequestError(f"plan migration: there is no SA at {update.old}; is the old address right?")
         return there
     by_name: dict[tuple[int, Protocol, object], list[SA]] = defaultdict(list)
@@ -168,7 +181,7 @@ def _named(update: AddressUpdate, sas: Sequence[SA]) -> list[SA]:
         for named in update.sas
     }
     missing = [named for named, matching in found.items() if not matching]
-    if missing:
+    if missing and not is_interrupted:
         names = ", ".join(map(str, missing))
         raise InvalidRequestError(f"plan migration: there is no SA {names} at {update.old}; is the old address right?")
     return list({sa.id: sa for matching in found.values() for sa in matching}.values())
@@ -328,6 +341,8 @@ def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
     alone = []
     for policy, used in users:
         outbound = policy.before.direction is Direction.OUT
+        if policy.before == policy.after and not outbound:
+            continue
         groups = {id(group): group for sa in used if (group := group_of.get(sa.id)) and group.outbound == outbound}
         first, *others = sorted(groups.values(), key=lambda group: -len(group.moves)) or [_Group(outbound)]
         for other in others:
@@ -335,7 +350,7 @@ def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
             first.policies += other.policies
             group_of |= {move.before.id: first for move in other.moves}
         # While an SA moves, whatever may use it has to be blocked.
-        if policy.before != policy.after or (outbound and groups):
+        if policy.before != policy.after or groups:
             first.policies.append(policy)
         if not groups and first.policies:
             alone.append(first)

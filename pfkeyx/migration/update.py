@@ -93,18 +93,28 @@ class AddressUpdate:
         return self._ends_after((self.new,), ends, outbound) is not None
 
     def concerns_what(self, other: "AddressUpdate") -> bool:
-        """Return whether two updates may be about the same SAs: one is about places where the other leaves them."""
+        """Return whether this update may be about SAs of another: it moves them from where that finds or leaves them.
+
+        One of two ends and one of a local address take turns instead.
+        """
+        if isinstance(self.new, AddressPair) != isinstance(other.new, AddressPair):
+            return False
         if self.sas is not None and other.sas is not None:
             names = {(named.spi, named.protocol) for named in self.sas}
             if not any((named.spi, named.protocol) in names for named in other.sas):
                 return False
-        ours, theirs = (*self.old_places, self.new), (*other.old_places, other.new)
-        return any(_overlap(one, another) for one in ours for another in theirs)
+        return any(place in (*other.old_places, other.new) for place in self.old_places)
 
     def superseding(self, earlier: "AddressUpdate") -> "AddressUpdate":
-        """Return this update for SAs that an earlier one, which is cut short, may have moved or not."""
+        """Return this update for SAs that an earlier one, which is cut short, may have moved or not.
+
+        What was at the earlier's new place before it is taken along. An encapsulation that is to be kept is the
+        earlier's, which not all SAs may have yet.
+        """
+        encap = earlier.encap if self.encap is KEEP else self.encap
+        done = (self.old, self.new) if encap is KEEP else (self.old,)
         places = dict.fromkeys((*self.since, earlier.new, *earlier.old_places))
-        return replace(self, since=tuple(place for place in places if place not in (self.old, self.new)))
+        return replace(self, encap=encap, since=tuple(place for place in places if place not in done))
 
     def _heading(self, places: tuple[Place, ...], source: IPAddress, destination: IPAddress) -> Heading | None:
         for outbound in (True, False):
@@ -157,9 +167,3 @@ def _is_at(place: Place, local: IPAddress | None, remote: IPAddress | None) -> b
         known = local is not None or remote is not None
         return known and local in (None, place.local) and remote in (None, place.remote)
     return local == place
-
-
-def _overlap(one: Place, another: Place) -> bool:
-    if isinstance(one, AddressPair) and isinstance(another, AddressPair):
-        return one == another
-    return _addresses(one)[0] == _addresses(another)[0]

@@ -1,5 +1,6 @@
 """The operation that moves, against a kernel that refuses at every step."""
 
+import errno
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -7,24 +8,28 @@ from typing import Any
 import pytest
 
 from pfkeyx import (
+    AES_CTR,
     SA,
     Action,
     AddressPair,
     AddressUpdate,
+    Encryption,
     Engine,
     InvalidRequestError,
     KernelError,
+    Key,
     Lifetime,
     Limit,
     MigrationError,
     Policy,
+    Progress,
     Replay,
     SAId,
     Usage,
 )
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
-from tests.unit.samples import INBOUND, LOCAL, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, UPDATE, USAGE
+from tests.unit.samples import INBOUND, LOCAL, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, SECRET, UPDATE, USAGE
 
 Script = list[tuple[str, Any]]
 
@@ -251,5 +256,54 @@ def test_what_has_moved_is_not_moved_again() -> None:
 def test_a_move_that_stopped_between_the_steps_is_finished_by_the_same_call() -> None:
     halfway = state([NEW_OUTBOUND, INBOUND], [at_new(OUT), IN, FORWARD])
     kernel, engine = migrate(PROBES + halfway + INWARD + NEW_STATE)
+    engine.migrate(UPDATE)
+    assert kernel.is_finished
+
+
+def test_an_sa_whose_addition_was_refused_after_its_deletion_is_put_back_from_what_was_read() -> None:
+    ctr = Encryption(AES_CTR, Key(SECRET[:20]))
+    out, inward = (replace(sa, encryption=ctr) for sa in SAS)
+    begin: Script = [
+        ("update policy", None),
+        ("get SA", out),
+        ("get SA", inward),
+        ("get SA", Refusal(errno.ESRCH)),
+        ("get progress", Progress()),
+        ("get progress", Progress()),
+    ]
+    change: Script = [
+        ("delete SA", None),
+        ("restore SA", None),
+        ("update policy", None),
+        ("delete SA", None),
+        ("restore SA", Refusal(errno.ENOMEM)),
+        ("update policy", None),
+        ("update policy", None),
+    ]
+    moved = replace(out, source=NEW_LOCAL)
+    back: Script = [
+        ("restore SA", None),
+        *state([moved, inward], NEW_POLICIES),
+        *POLICIES_BACK,
+        ("get SA", moved),
+        ("get progress", Progress()),
+        ("delete SA", None),
+        ("restore SA", None),
+        ("update policy", None),
+        ("get progress", Progress()),
+    ]
+    read = state([out, inward], list(POLICIES))
+    kernel, engine = migrate(PROBES + read + begin + change + state([moved], NEW_POLICIES) + back + read)
+    with pytest.raises(MigrationError, match="everything is back") as caught:
+        engine.migrate(UPDATE)
+    assert caught.value.rolled_back
+    restored = [subject for operation, subject, _ in kernel.asked if operation == "restore SA"]
+    assert restored[2] == inward
+    assert kernel.is_finished
+
+
+def test_after_a_kill_sas_may_have_expired_and_policies_are_opened_all_the_same() -> None:
+    blocked = replace(OUT, action=Action.BLOCK)
+    kernel, engine = migrate(PROBES + state([], [blocked, IN, FORWARD]) + POLICIES_BACK + state([], NEW_POLICIES))
     engine.migrate(UPDATE)
     assert kernel.is_finished
