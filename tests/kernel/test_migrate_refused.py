@@ -142,7 +142,10 @@ def _check_is_whole(scene: Scene, before: dict[int, SA]) -> None:
     for sa in scene.sas():
         old = before[sa.id.spi]
         assert sa.as_written() == old.as_written()
-        assert sa.usage == old.usage
+        assert sa.usage is not None
+        assert old.usage is not None
+        # A replacement forgets when an SA was used last.
+        assert replace(sa.usage, last_used=None) == replace(old.usage, last_used=None)
         assert sa.replay is not None
         assert old.replay is not None
         assert sa.replay.outbound >= old.replay.outbound
