@@ -163,4 +163,4 @@ async def _begin(
 
 def _elsewhere(scene: GatewayScene) -> Place:
     """Return a third place."""
-    return replace(scene.new, roaming=scene.new.roaming + 17)
+    return replace(scene.new, roaming=scene.new.roaming + 100)
