@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.features import Support
 from pfkeyx.migration.plan import Loss, Method, PolicyMove, SAMove
-from pfkeyx.model import SA, Direction, Mode, Protocol, SAState, Template, any_selector
+from pfkeyx.model import SA, Direction, Limit, Mode, Protocol, SAState, Template, any_selector
 
 #: How far a sequence number is put ahead: packets that are past the policy when it blocks, segments included.
 MARGIN = 4096
 #: RFC 3686, whatever the cipher.
 _COUNTER_MODE = "rfc3686("
 #: What the kernel does by itself, to a copy that it makes.
-_KERNELS = (Method.ADDRUPDATE, Method.MIGRATE_STATE, Method.MIGRATE, Method.SADB_X_MIGRATE)
+_KERNELS = (Method.MIGRATE_STATE, Method.MIGRATE, Method.SADB_X_MIGRATE)
 _THROUGH_POLICIES = (Method.MIGRATE, Method.SADB_X_MIGRATE)
 
 Supports = Mapping[Method, Support]
@@ -81,7 +81,7 @@ def _undo(method: Method, candidate: Candidate, supports: Supports) -> Method | 
 def _losses(method: Method, candidate: Candidate) -> frozenset[Loss]:
     sa = candidate.before
     losses = {Loss.FAILURES, Loss.TIMER_PHASE}
-    if sa.lifetime.soft != type(sa.lifetime.soft)():
+    if sa.lifetime.soft != Limit():
         losses.add(Loss.SOFT_LIMIT)
     if method in (Method.MIGRATE, Method.REPLACE):
         losses.add(Loss.SEQUENCE_GAP if candidate.outbound else Loss.RECEIVED_MEANWHILE)
@@ -103,6 +103,8 @@ def _objection(method: Method, candidate: Candidate, supports: Supports) -> str 
     support = supports[method]
     if not support.available:
         return support.reason
+    if method is Method.ADDRUPDATE:
+        return "the kernel has it, and nothing here sends it"
     return (
         _general_objection(candidate.read)
         or (_kernels_objection(candidate.before) if method in _KERNELS else None)

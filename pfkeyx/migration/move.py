@@ -69,7 +69,7 @@ def migrate(
         losses = "; ".join(f"Loss.{loss.name}: {loss.value}" for loss in refusals)
         raise UnsupportedError(f"moving {update} without a loss", f"accept it, or leave them: {losses}")
     begun: list[Step] = []
-    held = Held()
+    held: Held = {}
     done, total = 0, sum(1 for _ in plan.sa_moves())
     try:
         for chunk in chunks(plan.steps):
@@ -164,15 +164,15 @@ def _undo(dialect: Dialect, update: AddressUpdate, begun: Sequence[Step], held: 
     if lost := [*_lost_policies(dialect, begun, now), *_lost_sas(dialect, begun, held, now)]:
         complaints += yield from _put_back(lost)
         now = yield from read(dialect, update)
-    undoing = Held()
+    undoing: Held = {}
     for chunk in chunks([_back(step, now) for step in reversed(begun)]):
         try:
             yield from perform(dialect, chunk, undoing, is_undo=True)
         except PfkeyxError as error:
             complaints += f"; undoing it: {error}"
             back = {m.after.id: m.before.id for step in chunk for m in step.sas}
-            read_last = Held({old: undoing.sas[new] for old, new in back.items() if new in undoing.sas})
-            if read_last.sas:
+            read_last = {old: undoing[new] for old, new in back.items() if new in undoing}
+            if read_last:
                 now = yield from read(dialect, update)
                 complaints += yield from _put_back(list(_lost_sas(dialect, begun, read_last, now)))
     return complaints
@@ -194,7 +194,7 @@ def _lost_sas(dialect: Dialect, begun: Sequence[Step], held: Held, now: Snapshot
     """
     for step in begun:
         for move in step.sas:
-            sa = held.sas.get(move.before.id)
+            sa = held.get(move.before.id)
             if sa is not None and move.before.id not in now.sas and not is_moved(now, move):
                 yield restore(dialect, replace(move.before, replay=sa.replay, usage=sa.usage), step.outbound)
 

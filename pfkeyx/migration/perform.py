@@ -1,8 +1,9 @@
 """How steps are done: their requests, in the order in which the kernel runs them. What to do is not decided here."""
 
 import errno
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 from pfkeyx.dialect import Dialect
 from pfkeyx.errors import AlreadyExistsError, InvalidRequestError, NotFoundError, UnsupportedError
@@ -15,11 +16,8 @@ from pfkeyx.operation import Batch, Operation, Request
 _TOGETHER = 64
 
 
-@dataclass(slots=True)
-class Held:
-    """SAs as they were read while nothing used them, by identity: what a refused REPLACE is undone from."""
-
-    sas: dict[SAId, SA] = field(default_factory=dict)
+#: SAs as they were read while nothing used them, by identity: what a refused REPLACE is undone from.
+Held = dict[SAId, SA]
 
 
 def chunks(steps: Sequence[Step]) -> Iterator[list[Step]]:
@@ -52,38 +50,27 @@ def perform(
     policies of what is done in one datagram are not blocked. What `is_undo` moves back may have lost something on its
     way there.
     """
+    blocks = partial(_blocks, dialect)
+    moves = partial(_moves, dialect, held)
+    allows = partial(_allows, dialect)
     is_read_first, is_cautious = _way(steps[0])
-    if not is_read_first and not is_cautious:
-        whole = (
-            request
-            for step in steps
-            for requests in (
-                () if hold else _blocks(dialect, step),
-                _moves(dialect, step, held),
-                _allows(dialect, step),
-            )
-            for request in requests
-        )
-        yield from _together(dialect, list(whole))
-        yield from _delete_renamed(dialect, steps)
-        return
-    # MIGRATE copies the sequence number and lets the old SA live a little longer, for a packet that was past its policy
-    # when that was blocked; and REPLACE copies it to here. So it is read when nothing new flows, and put ahead.
-    yield from _together(dialect, [request for step in steps for request in _blocks(dialect, step)])
-    thresholds = yield from _read(dialect, steps, held, is_undo)
+    thresholds: list[tuple[SA, Progress]] = []
+    if is_read_first or is_cautious:
+        # MIGRATE copies the sequence number and lets the old SA live a little longer, for a packet that was past its
+        # policy when that was blocked; and REPLACE copies it to here. So it is read when nothing new flows, and put
+        # ahead.
+        yield from _together(dialect, steps, blocks)
+        thresholds = yield from _read(dialect, steps, held, is_undo)
     if is_cautious:
         # The kernel goes on with a datagram after a refusal: packets that may go without their SA wait for the answer.
-        yield from _together(dialect, [request for step in steps for request in _moves(dialect, step, held)])
-        yield from _together(dialect, [request for step in steps for request in _allows(dialect, step)])
+        yield from _together(dialect, steps, moves)
+        yield from _together(dialect, steps, allows)
+    elif is_read_first or hold:
+        yield from _together(dialect, steps, moves, allows)
     else:
-        rest = (
-            request
-            for step in steps
-            for requests in (_moves(dialect, step, held), _allows(dialect, step))
-            for request in requests
-        )
-        yield from _together(dialect, list(rest))
-    yield from _delete_renamed(dialect, steps)
+        yield from _together(dialect, steps, blocks, moves, allows)
+    # When it is known that the new ones are there: the kernel goes on with a datagram after a refusal.
+    yield from _together(dialect, steps, partial(_deletes, dialect))
     yield from _restore_thresholds(dialect, thresholds)
 
 
@@ -92,10 +79,14 @@ def restore(dialect: Dialect, sa: SA, outbound: bool) -> Request[None]:
     return dialect.restore_sa(_ahead(sa) if outbound else sa)
 
 
-def _together(dialect: Dialect, requests: Sequence[Request[None]]) -> Operation[None]:
+def _together(
+    dialect: Dialect, steps: Sequence[Step], *parts: Callable[[Step], Iterator[Request[None]]]
+) -> Operation[None]:
+    """Ask for these parts of each step, one step after the other, in as few datagrams as may be."""
+    requests = tuple(request for step in steps for part in parts for request in part(step))
     if dialect.sends_together:
         if requests:
-            yield Batch(tuple(requests), one_datagram=True)
+            yield Batch(requests, one_datagram=True)
     else:
         for request in requests:
             yield Batch((request,), one_datagram=True)
@@ -119,7 +110,7 @@ def _opens(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
             yield dialect.update_policy(move.opened)
 
 
-def _moves(dialect: Dialect, step: Step, held: Held) -> Iterator[Request[None]]:
+def _moves(dialect: Dialect, held: Held, step: Step) -> Iterator[Request[None]]:
     yield from _opens(dialect, step)
     through_policy = [m for m in step.sas if m.method in (Method.MIGRATE, Method.SADB_X_MIGRATE)]
     if through_policy:
@@ -134,7 +125,7 @@ def _moves(dialect: Dialect, step: Step, held: Held) -> Iterator[Request[None]]:
             yield dialect.delete_sa(move.before.id)
             yield restore(dialect, _carried(move, held), step.outbound)
         elif move.method is Method.MIGRATE and step.outbound:
-            ahead = _ahead(held.sas[move.before.id]).replay
+            ahead = _ahead(held[move.before.id]).replay
             assert ahead is not None  # XFRM tells it
             yield dialect.set_replay(move.after, ahead)
 
@@ -144,10 +135,10 @@ def _allows(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
         yield dialect.update_policy(move.after)
 
 
-def _delete_renamed(dialect: Dialect, steps: Sequence[Step]) -> Operation[None]:
-    # When it is known that the new ones are there: the kernel goes on with a datagram after a refusal.
-    renamed = (move for step in steps for move in step.policies if move.renamed)
-    yield from _together(dialect, [dialect.delete_policy(move.before.id) for move in renamed])
+def _deletes(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
+    for move in step.policies:
+        if move.renamed:
+            yield dialect.delete_policy(move.before.id)
 
 
 def _read(dialect: Dialect, steps: Sequence[Step], held: Held, is_undo: bool) -> Operation[list[tuple[SA, Progress]]]:
@@ -160,7 +151,7 @@ def _read(dialect: Dialect, steps: Sequence[Step], held: Held, is_undo: bool) ->
             raise InvalidRequestError(f"migrate {move.before}: somebody else has changed it meanwhile")
         if hides_keys(sa) and move.method is Method.REPLACE:
             raise UnsupportedError("REPLACE", f"{move.before}: the kernel hides its keys")
-        held.sas[move.before.id] = sa
+        held[move.before.id] = sa
     yield from _check_free(dialect, [move for move in replaced if move.after.id != move.before.id])
     progress: list[Progress] = yield Batch(tuple(dialect.get_progress(move.before.id) for move in replaced))
     return [(move.after, p) for move, p in zip(replaced, progress, strict=True)]
@@ -190,7 +181,7 @@ def _restore_thresholds(dialect: Dialect, wanted: Sequence[tuple[SA, Progress]])
 
 
 def _carried(move: SAMove, held: Held) -> SA:
-    sa = held.sas[move.before.id]
+    sa = held[move.before.id]
     return replace(move.after, replay=sa.replay, usage=sa.usage)
 
 

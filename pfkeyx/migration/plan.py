@@ -283,7 +283,7 @@ class MigrationPlan:
 
     def is_held(self, step: Step) -> bool:
         """Whether the packets of a step are left to the kernel while its SAs move, and not refused."""
-        return self.hold and not step.is_read_first and not step.is_cautious
+        return self.hold and step.is_blocked and not step.is_read_first and not step.is_cautious
 
 
 def _opened(old: Template, new: Template) -> Template:

@@ -7,29 +7,24 @@ import errno
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
 from typing import NamedTuple
 
 from pfkeyx.checks import check_policy
 from pfkeyx.errors import AlreadyExistsError, InvalidRequestError
 from pfkeyx.migration.methods import Candidate, Supports, choose
 from pfkeyx.migration.plan import Left, Method, MigrationPlan, PolicyMove, Step
-from pfkeyx.migration.update import KEEP, AddressUpdate, Heading, Keep, OpenEnds
+from pfkeyx.migration.templates import Index, is_interrupted, selector_after, template_after, template_ends
+from pfkeyx.migration.update import KEEP, AddressUpdate, Heading, Keep, OpenEnds, ends_of
 from pfkeyx.model import (
-    ADDRESSED_MODES,
     SA,
     Action,
     Direction,
     Encap,
     IPAddress,
-    Mode,
     Policy,
     Protocol,
-    Selector,
-    Template,
     UdpEncap,
 )
-from pfkeyx.model.addresses import prefix_host, unspecified
 
 _DIRECTIONS = (Direction.OUT, Direction.IN, Direction.FORWARD)
 
@@ -48,11 +43,10 @@ def make_plan(
     `method` forces one. Raises `InvalidRequestError` when nothing is at the old or new addresses, or a policy cannot be
     written back, `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method can move an SA.
     """
-    is_interrupted = any(_is_interrupted(update, policy) for policy in policies)
-    named = _named(update, sas, is_interrupted)
+    named = _named(update, sas, any(is_interrupted(update, policy) for policy in policies))
     moves = [move for sa in named if (move := _sa_move(update, sa)) is not None]
     _check_targets(moves, sas)
-    index = _Index(sas)
+    index = Index(sas)
     reqids = _reqids(update, named)
     ids = {sa.id for sa in named}
     users = []
@@ -68,18 +62,6 @@ def make_plan(
     steps = sorted((_step(group, index, supports, method) for group in groups), key=_order)
     left = sorted((*_left_sockets(update, policies), *_left_sas(update, moves, users)), key=repr)
     return MigrationPlan(update, tuple(steps), method, hold, tuple(left))
-
-
-def concerns(update: AddressUpdate, policy: Policy) -> bool:
-    """Return whether a policy may have anything to do with the old or new places of an update."""
-    return any(
-        # What is between any ends, and a transport template under no tunnel, may use any SA.
-        (e.source is None and e.destination is None)
-        or update.ends_after(e.ends, outbound)
-        or update.has_arrived(e.ends, outbound)
-        for e in _template_ends(policy)
-        for outbound in (True, False)
-    )
 
 
 class _Move(NamedTuple):
@@ -104,61 +86,7 @@ class _Group:
 _Users = Sequence[tuple[PolicyMove, Sequence[SA]]]
 
 
-class _Ends(NamedTuple):
-    """A template and the ends between which its SA is looked for; None is any."""
-
-    template: Template
-    source: IPAddress | None
-    destination: IPAddress | None
-
-    @property
-    def ends(self) -> OpenEnds:
-        """Source and destination."""
-        return self.source, self.destination
-
-
-class _Index:
-    """SAs by what templates look for."""
-
-    def __init__(self, sas: Iterable[SA]) -> None:
-        self._anywhere: dict[tuple[Protocol, Mode, int], list[SA]] = defaultdict(list)
-        self._between: dict[tuple[Protocol, Mode, int, IPAddress, IPAddress], list[SA]] = defaultdict(list)
-        for sa in sas:
-            # A template without a reqid finds an SA of any.
-            for reqid in {0, sa.reqid}:
-                kind = sa.id.protocol, sa.mode, reqid
-                self._anywhere[kind].append(sa)
-                self._between[*kind, sa.source, sa.destination].append(sa)
-
-    def used_by(self, policy: Policy) -> Iterator[SA]:
-        """Yield the SAs that the templates of a policy may find."""
-        for template, source, destination in _template_ends(policy):
-            kind = template.protocol, template.mode
-            if source is not None and destination is not None:
-                found = self._between.get((*kind, template.reqid, source, destination), [])
-            else:
-                found = self._anywhere.get((*kind, template.reqid), [])
-            for sa in found:
-                is_between = source in (None, sa.source) and destination in (None, sa.destination)
-                if is_between and sa.id.spi and template.spi in (0, sa.id.spi):
-                    yield sa
-
-    def is_alone(self, sa: SA, reqids: Iterable[int]) -> bool:
-        """Return whether templates of these reqids find no other SA of its kind between its ends, larval ones too."""
-        kind = sa.id.protocol, sa.mode
-        return all(len(self._between.get((*kind, reqid, sa.source, sa.destination), [])) <= 1 for reqid in reqids)
-
-
-def _is_interrupted(update: AddressUpdate, policy: Policy) -> bool:
-    """Return whether an outbound policy at one of the places was left blocked by a move that was cut short."""
-    return (
-        policy.direction is Direction.OUT
-        and policy.action is Action.BLOCK
-        and any(update.ends_after(e.ends, True) or update.has_arrived(e.ends, True) for e in _template_ends(policy))
-    )
-
-
-def _named(update: AddressUpdate, sas: Sequence[SA], is_interrupted: bool) -> list[SA]:
+def _named(update: AddressUpdate, sas: Sequence[SA], was_interrupted: bool) -> list[SA]:
     """Return the SAs at the old and new places that the update is about, or refuse it.
 
     Where a move was interrupted they may have expired since, and the policies are left to be opened.
@@ -166,7 +94,7 @@ def _named(update: AddressUpdate, sas: Sequence[SA], is_interrupted: bool) -> li
     # What an ACQUIRE left behind has no SPI, and goes by itself.
     there = [sa for sa in sas if sa.id.spi and _place(update, sa.source, sa.destination)]
     if update.sas is None:
-        if not there and not is_interrupted:
+        if not there and not was_interrupted:
             raise InvalidRequestError(f"plan migration: there is no SA at {update.old}; is the old address right?")
         return there
     by_name: dict[tuple[int, Protocol, object], list[SA]] = defaultdict(list)
@@ -181,7 +109,7 @@ def _named(update: AddressUpdate, sas: Sequence[SA], is_interrupted: bool) -> li
         for named in update.sas
     }
     missing = [named for named, matching in found.items() if not matching]
-    if missing and not is_interrupted:
+    if missing and not was_interrupted:
         names = ", ".join(map(str, missing))
         raise InvalidRequestError(f"plan migration: there is no SA {names} at {update.old}; is the old address right?")
     return list({sa.id: sa for matching in found.values() for sa in matching}.values())
@@ -208,9 +136,7 @@ def _is_the_named(update: AddressUpdate, destination: IPAddress, named: IPAddres
     if destination == named:
         return True
     places = (*update.old_places, update.new)
-    locals_ = {getattr(place, "local", place) for place in places}
-    remotes = {getattr(place, "remote", None) for place in places}
-    return {destination, named} <= locals_ or {destination, named} <= remotes
+    return any({destination, named} <= set(ends) for ends in zip(*map(ends_of, places), strict=True))
 
 
 def _sa_move(update: AddressUpdate, sa: SA) -> _Move | None:
@@ -254,7 +180,7 @@ def _check_sides(update: AddressUpdate, moves: Sequence[_Move], users: _Users) -
     """Raise `InvalidRequestError` where an outbound policy uses SAs that the update takes for inbound."""
     inbound = {move.before.id for move in moves if not move.outbound}
     for policy, used in users:
-        ends = [e.ends for e in _template_ends(policy.before)]
+        ends = [e.ends for e in template_ends(policy.before)]
         if policy.before.direction is Direction.OUT and not any(None in pair for pair in ends):
             for sa in used:
                 if sa.id in inbound:
@@ -281,58 +207,19 @@ def _check_policies(update: AddressUpdate, groups: Sequence[_Group], policies: S
             )
 
 
-def _template_ends(policy: Policy) -> Iterator[_Ends]:
-    """Yield each template with its ends: a transport template's are those of the tunnel around it, or the hosts'."""
-    source, destination = prefix_host(policy.selector.source), prefix_host(policy.selector.destination)
-    for template in policy.templates:
-        if template.mode in ADDRESSED_MODES:
-            source, destination = _specified(template.source), _specified(template.destination)
-        yield _Ends(template, source, destination)
-
-
-def _specified(address: IPAddress | None) -> IPAddress | None:
-    return None if address is None or address.is_unspecified else address
-
-
 def _policy_move(update: AddressUpdate, policy: Policy, reqids: set[int] | None, is_used: bool) -> PolicyMove:
     before = policy.as_written()
     outbound = before.direction is Direction.OUT
-    ends = [e for e in _template_ends(before) if reqids is None or e.template.reqid in (0, *reqids)]
+    ends = [e for e in template_ends(before) if reqids is None or e.template.reqid in (0, *reqids)]
     at_a_place = any(update.ends_after(e.ends, outbound) or update.has_arrived(e.ends, outbound) for e in ends)
     after = before
     if update.policies:
-        templates = tuple(_template_after(update, e, reqids, outbound) for e in _template_ends(before))
-        after = replace(before, templates=templates, selector=_selector_after(update, before, ends, outbound))
+        templates = tuple(template_after(update, e, reqids, outbound) for e in template_ends(before))
+        after = replace(before, templates=templates, selector=selector_after(update, before, ends, outbound))
     # Only outbound policies are ever blocked by a move.
     if outbound and before.action is Action.BLOCK and before.templates and (at_a_place or is_used):
         after = replace(after, action=Action.ALLOW)
     return PolicyMove(before, after)
-
-
-def _template_after(update: AddressUpdate, ends: _Ends, reqids: set[int] | None, outbound: bool) -> Template:
-    template = ends.template
-    if template.mode not in ADDRESSED_MODES or (reqids is not None and template.reqid not in (0, *reqids)):
-        return template
-    after = update.ends_after(ends.ends, outbound)
-    if after is None:
-        return template
-    version = next(address.version for address in after if address is not None)
-    source, destination = (address or unspecified(version) for address in after)
-    return replace(template, source=source, destination=destination)
-
-
-def _selector_after(update: AddressUpdate, policy: Policy, ends: Sequence[_Ends], outbound: bool) -> Selector:
-    """Return the selector of a policy; that between two hosts, under no tunnel, follows them."""
-    first = policy.templates[0] if policy.templates else None
-    if first is None or first.mode in ADDRESSED_MODES or not ends or ends[0].template is not first:
-        return policy.selector
-    if ends[0].source is None or ends[0].destination is None:
-        return policy.selector
-    heading = update.heading(ends[0].source, ends[0].destination)
-    if heading is None or heading.outbound is not outbound:
-        return policy.selector
-    source, destination = ip_network(heading.source), ip_network(heading.destination)
-    return replace(policy.selector, source=source, destination=destination)
 
 
 def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
@@ -357,7 +244,7 @@ def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
     return [*{id(group): group for group in group_of.values()}.values(), *alone]
 
 
-def _step(group: _Group, index: _Index, supports: Supports, method: Method | None) -> Step:
+def _step(group: _Group, index: Index, supports: Supports, method: Method | None) -> Step:
     moves = sorted(group.moves, key=lambda move: _sa_order(move.before))
     policies = sorted(group.policies, key=lambda move: _policy_order(move.before))
     companions = [(move.before, move.after) for move in moves]
@@ -381,7 +268,7 @@ def _order(step: Step) -> tuple[object, ...]:
         ends, reqid, rest = (sa.source, sa.destination), sa.reqid, _sa_order(sa)
     else:
         policy = step.policies[0].before
-        first = next(_template_ends(policy))
+        first = next(template_ends(policy))
         ends, reqid, rest = first.ends, first.template.reqid, _policy_order(policy)
     local, remote = (int(end or 0) for end in (ends if step.outbound else ends[::-1]))
     return remote, local, reqid, not step.outbound, not step.sas, rest
@@ -398,7 +285,7 @@ def _policy_order(policy: Policy) -> tuple[object, ...]:
 def _left_sockets(update: AddressUpdate, policies: Iterable[Policy]) -> Iterator[Left]:
     for policy in policies:
         if policy.direction not in _DIRECTIONS and any(
-            update.ends_after(e.ends, outbound) for e in _template_ends(policy) for outbound in (True, False)
+            update.ends_after(e.ends, outbound) for e in template_ends(policy) for outbound in (True, False)
         ):
             yield Left(policy.as_written(), "it belongs to a socket, and only its owner can change it")
 

@@ -6,9 +6,9 @@ from functools import partial
 from ipaddress import ip_network
 
 from pfkeyx.dialect import Dialect
-from pfkeyx.migration.planning import concerns
-from pfkeyx.migration.update import AddressUpdate, Place
-from pfkeyx.model import SA, AddressPair, IPAddress, Policy, PolicyId, SAFilter, SAId
+from pfkeyx.migration.templates import concerns
+from pfkeyx.migration.update import AddressUpdate, ends_of
+from pfkeyx.model import SA, IPAddress, Policy, PolicyId, Prefix, SAFilter, SAId
 from pfkeyx.operation import Operation, ask, keep
 
 
@@ -36,19 +36,14 @@ def read(dialect: Dialect, update: AddressUpdate) -> Operation[Snapshot]:
 
 def _filters(update: AddressUpdate) -> Iterator[SAFilter]:
     for place in (*update.old_places, update.new):
-        yield from _both_ways(place)
+        local, remote = map(_host, ends_of(place))
+        yield SAFilter(source=local, destination=remote)
+        yield SAFilter(source=remote, destination=local)
     # Whatever has a new destination already may stand in the way of what comes.
-    yield SAFilter(destination=ip_network(_local(update.new)))
-    if isinstance(update.new, AddressPair):
-        yield SAFilter(destination=ip_network(update.new.remote))
+    for end in ends_of(update.new):
+        if end is not None:
+            yield SAFilter(destination=_host(end))
 
 
-def _both_ways(place: Place) -> Iterator[SAFilter]:
-    local = ip_network(_local(place))
-    remote = ip_network(place.remote) if isinstance(place, AddressPair) else None
-    yield SAFilter(source=local, destination=remote)
-    yield SAFilter(source=remote, destination=local)
-
-
-def _local(place: Place) -> IPAddress:
-    return place.local if isinstance(place, AddressPair) else place
+def _host(address: IPAddress | None) -> Prefix | None:
+    return None if address is None else ip_network(address)

@@ -158,6 +158,11 @@ class AddressUpdate:
         return f"{self.old} to {self.new}"
 
 
+def ends_of(place: Place) -> tuple[IPAddress, IPAddress | None]:
+    """Return the local and the remote end of a place, None for any remote one."""
+    return (place.local, place.remote) if isinstance(place, AddressPair) else (place, None)
+
+
 def _addresses(place: Place) -> tuple[IPAddress, ...]:
     return (place.local, place.remote) if isinstance(place, AddressPair) else (place,)
 

@@ -44,8 +44,8 @@ _DUMP_TRIES = 3
 _TURN = 64
 #: Octets of the send buffer that netlink_sendmsg() keeps for itself.
 _SEND_OVERHEAD = 32
-#: Octets of the receive buffer that an acknowledgement takes with the kernel's own notes on it, 960 to 1280 were seen,
-#: and what any other answer takes at most: the kernel allots no more than 8 KiB (NLMSG_GOODSIZE).
+#: Octets of the receive buffer that an acknowledgement takes with the kernel's own notes on it, 960 by Linux 7.3, and
+#: what any other answer takes at most: the kernel allots no more than 8 KiB (NLMSG_GOODSIZE).
 _ACKNOWLEDGEMENT_ROOM = 2 << 10
 _ANSWER_ROOM = 9 << 10
 

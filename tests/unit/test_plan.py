@@ -27,6 +27,7 @@ from pfkeyx import (
     Policy,
     SAId,
     Selector,
+    Support,
     Template,
     UdpEncap,
     UnsupportedError,
@@ -88,6 +89,20 @@ def test_a_method_that_the_kernel_lacks_is_passed_over_with_the_reason() -> None
     plan = make_plan(UPDATE, SAS, POLICIES, NO_MIGRATE_STATE)
     assert {move.method for move in plan.sa_moves()} == {Method.MIGRATE}
     assert (Method.MIGRATE_STATE, "the kernel has no XFRM_MSG_MIGRATE_STATE") in plan.steps[0].sas[0].passed_over
+
+
+def test_a_kernel_that_has_addrupdate_is_not_thought_to_be_asked() -> None:
+    supports = EVERY_METHOD | {Method.ADDRUPDATE: Support(True, "the kernel understands SADB_X_ADDRUPDATE")}
+    plan = make_plan(UPDATE, SAS, POLICIES, supports)
+    assert {move.method for move in plan.sa_moves()} == {Method.MIGRATE_STATE}
+    assert "nothing here sends it" in dict(plan.steps[0].sas[0].passed_over)[Method.ADDRUPDATE]
+
+
+def test_only_what_would_be_blocked_is_held() -> None:
+    held = make_plan(UPDATE, SAS, POLICIES, EVERY_METHOD, hold=True)
+    assert [held.is_held(step) for step in held.steps] == [True, False]
+    by_policy = make_plan(UPDATE, SAS, POLICIES, NO_MIGRATE_STATE, hold=True)
+    assert not any(by_policy.is_held(step) for step in by_policy.steps)
 
 
 def test_a_forced_method_is_taken() -> None:

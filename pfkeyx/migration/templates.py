@@ -1,0 +1,117 @@
+"""Which SAs the templates of a policy find, and where templates and selectors go. What moves is not decided here."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import NamedTuple
+
+from pfkeyx.migration.update import AddressUpdate, OpenEnds
+from pfkeyx.model import ADDRESSED_MODES, SA, Action, Direction, IPAddress, Mode, Policy, Protocol, Selector, Template
+from pfkeyx.model.addresses import prefix_host, unspecified
+
+
+class Ends(NamedTuple):
+    """A template and the ends between which its SA is looked for; None is any."""
+
+    template: Template
+    source: IPAddress | None
+    destination: IPAddress | None
+
+    @property
+    def ends(self) -> OpenEnds:
+        """Source and destination."""
+        return self.source, self.destination
+
+
+class Index:
+    """SAs by what templates look for."""
+
+    def __init__(self, sas: Iterable[SA]) -> None:
+        self._anywhere: dict[tuple[Protocol, Mode, int], list[SA]] = defaultdict(list)
+        self._between: dict[tuple[Protocol, Mode, int, IPAddress, IPAddress], list[SA]] = defaultdict(list)
+        for sa in sas:
+            # A template without a reqid finds an SA of any.
+            for reqid in {0, sa.reqid}:
+                kind = sa.id.protocol, sa.mode, reqid
+                self._anywhere[kind].append(sa)
+                self._between[*kind, sa.source, sa.destination].append(sa)
+
+    def used_by(self, policy: Policy) -> Iterator[SA]:
+        """Yield the SAs that the templates of a policy may find."""
+        for template, source, destination in template_ends(policy):
+            kind = template.protocol, template.mode
+            if source is not None and destination is not None:
+                found = self._between.get((*kind, template.reqid, source, destination), [])
+            else:
+                found = self._anywhere.get((*kind, template.reqid), [])
+            for sa in found:
+                is_between = source in (None, sa.source) and destination in (None, sa.destination)
+                if is_between and sa.id.spi and template.spi in (0, sa.id.spi):
+                    yield sa
+
+    def is_alone(self, sa: SA, reqids: Iterable[int]) -> bool:
+        """Return whether templates of these reqids find no other SA of its kind between its ends, larval ones too."""
+        kind = sa.id.protocol, sa.mode
+        return all(len(self._between.get((*kind, reqid, sa.source, sa.destination), [])) <= 1 for reqid in reqids)
+
+
+def template_ends(policy: Policy) -> Iterator[Ends]:
+    """Yield each template with its ends: a transport template's are those of the tunnel around it, or the hosts'."""
+    source, destination = prefix_host(policy.selector.source), prefix_host(policy.selector.destination)
+    for template in policy.templates:
+        if template.mode in ADDRESSED_MODES:
+            source, destination = _specified(template.source), _specified(template.destination)
+        yield Ends(template, source, destination)
+
+
+def _specified(address: IPAddress | None) -> IPAddress | None:
+    return None if address is None or address.is_unspecified else address
+
+
+def concerns(update: AddressUpdate, policy: Policy) -> bool:
+    """Return whether a policy may have anything to do with the old or new places of an update."""
+    return any(
+        # What is between any ends, and a transport template under no tunnel, may use any SA.
+        (e.source is None and e.destination is None)
+        or update.ends_after(e.ends, outbound)
+        or update.has_arrived(e.ends, outbound)
+        for e in template_ends(policy)
+        for outbound in (True, False)
+    )
+
+
+def is_interrupted(update: AddressUpdate, policy: Policy) -> bool:
+    """Return whether an outbound policy at one of the places was left blocked by a move that was cut short."""
+    return (
+        policy.direction is Direction.OUT
+        and policy.action is Action.BLOCK
+        and any(update.ends_after(e.ends, True) or update.has_arrived(e.ends, True) for e in template_ends(policy))
+    )
+
+
+def template_after(update: AddressUpdate, ends: Ends, reqids: set[int] | None, outbound: bool) -> Template:
+    """Return a template as it is after an update, which may be about SAs of certain reqids only."""
+    template = ends.template
+    if template.mode not in ADDRESSED_MODES or (reqids is not None and template.reqid not in (0, *reqids)):
+        return template
+    after = update.ends_after(ends.ends, outbound)
+    if after is None:
+        return template
+    version = next(address.version for address in after if address is not None)
+    source, destination = (address or unspecified(version) for address in after)
+    return replace(template, source=source, destination=destination)
+
+
+def selector_after(update: AddressUpdate, policy: Policy, ends: Sequence[Ends], outbound: bool) -> Selector:
+    """Return the selector of a policy; that between two hosts, under no tunnel, follows them."""
+    first = policy.templates[0] if policy.templates else None
+    if first is None or first.mode in ADDRESSED_MODES or not ends or ends[0].template is not first:
+        return policy.selector
+    if ends[0].source is None or ends[0].destination is None:
+        return policy.selector
+    heading = update.heading(ends[0].source, ends[0].destination)
+    if heading is None or heading.outbound is not outbound:
+        return policy.selector
+    source, destination = ip_network(heading.source), ip_network(heading.destination)
+    return replace(policy.selector, source=source, destination=destination)
