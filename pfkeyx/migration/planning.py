@@ -13,7 +13,14 @@ from pfkeyx.checks import check_policy
 from pfkeyx.errors import AlreadyExistsError, InvalidRequestError
 from pfkeyx.migration.methods import Candidate, Supports, choose
 from pfkeyx.migration.plan import Left, Method, MigrationPlan, PolicyMove, Step
-from pfkeyx.migration.templates import Index, is_interrupted, selector_after, template_after, template_ends
+from pfkeyx.migration.templates import (
+    Index,
+    is_between_hosts,
+    is_interrupted,
+    selector_after,
+    template_after,
+    template_ends,
+)
 from pfkeyx.migration.update import KEEP, AddressUpdate, Heading, Keep, OpenEnds, ends_of
 from pfkeyx.model import (
     SA,
@@ -21,10 +28,12 @@ from pfkeyx.model import (
     Direction,
     Encap,
     IPAddress,
+    Mode,
     Policy,
     Protocol,
     UdpEncap,
 )
+from pfkeyx.model.addresses import is_in
 
 _DIRECTIONS = (Direction.OUT, Direction.IN, Direction.FORWARD)
 
@@ -60,8 +69,8 @@ def make_plan(
     groups = _groups(moves, users)
     _check_policies(update, groups, policies)
     steps = sorted((_step(group, index, supports, method) for group in groups), key=_order)
-    left = sorted((*_left_sockets(update, policies), *_left_sas(update, moves, users)), key=repr)
-    return MigrationPlan(update, tuple(steps), method, hold, tuple(left))
+    left = (*_left_sockets(update, policies), *_left_sas(update, moves, users), *_left_hosts(update, moves, users))
+    return MigrationPlan(update, tuple(steps), method, hold, tuple(sorted(left, key=repr)))
 
 
 class _Move(NamedTuple):
@@ -300,3 +309,17 @@ def _left_sas(update: AddressUpdate, moves: Sequence[_Move], users: _Users) -> I
     }
     for sa in stranded.values():
         yield Left(sa.as_written(), "it is not named, and a policy that uses it moves")
+
+
+def _left_hosts(update: AddressUpdate, moves: Sequence[_Move], users: _Users) -> Iterator[Left]:
+    """Yield the policies of hosts whose packets will have other addresses than the policy is for."""
+    if not update.policies:
+        return
+    afters = {move.before.id: move.after for move in moves if move.before.mode is Mode.TRANSPORT}
+    for policy, used in users:
+        selector = policy.after.selector
+        if is_between_hosts(policy.before) and any(
+            not is_in(after.source, selector.source) or not is_in(after.destination, selector.destination)
+            for after in (afters[sa.id] for sa in used if sa.id in afters)
+        ):
+            yield Left(policy.before, "its selector is not for the new addresses, and others than these may need it")

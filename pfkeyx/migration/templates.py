@@ -7,7 +7,19 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from pfkeyx.migration.update import AddressUpdate, OpenEnds
-from pfkeyx.model import ADDRESSED_MODES, SA, Action, Direction, IPAddress, Mode, Policy, Protocol, Selector, Template
+from pfkeyx.model import (
+    ADDRESSED_MODES,
+    SA,
+    Action,
+    AddressPair,
+    Direction,
+    IPAddress,
+    Mode,
+    Policy,
+    Protocol,
+    Selector,
+    Template,
+)
 from pfkeyx.model.addresses import prefix_host, unspecified
 
 
@@ -103,15 +115,27 @@ def template_after(update: AddressUpdate, ends: Ends, reqids: set[int] | None, o
     return replace(template, source=source, destination=destination)
 
 
+def is_between_hosts(policy: Policy) -> bool:
+    """Return whether a policy's first SA is that of the hosts themselves, under no tunnel."""
+    return bool(policy.templates) and policy.templates[0].mode not in ADDRESSED_MODES
+
+
 def selector_after(update: AddressUpdate, policy: Policy, ends: Sequence[Ends], outbound: bool) -> Selector:
-    """Return the selector of a policy; that between two hosts, under no tunnel, follows them."""
-    first = policy.templates[0] if policy.templates else None
-    if first is None or first.mode in ADDRESSED_MODES or not ends or ends[0].template is not first:
+    """Return the selector of a policy, of whose templates an update may be about some; that between hosts follows them.
+
+    With one side open it does where a whole gateway moves: other hosts may use it too.
+    """
+    if not is_between_hosts(policy) or not ends or ends[0].template is not policy.templates[0]:
         return policy.selector
-    if ends[0].source is None or ends[0].destination is None:
+    hosts = ends[0].ends
+    if None in hosts and isinstance(update.new, AddressPair):
         return policy.selector
-    heading = update.heading(ends[0].source, ends[0].destination)
-    if heading is None or heading.outbound is not outbound:
+    after = update.ends_after(hosts, outbound)
+    if after is None:
         return policy.selector
-    source, destination = ip_network(heading.source), ip_network(heading.destination)
-    return replace(policy.selector, source=source, destination=destination)
+    selector = policy.selector
+    source, destination = (
+        prefix if host is None else ip_network(host)
+        for prefix, host in zip((selector.source, selector.destination), after, strict=True)
+    )
+    return replace(selector, source=source, destination=destination)

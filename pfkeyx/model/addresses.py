@@ -94,6 +94,11 @@ def prefix_host(prefix: Prefix) -> IPAddress | None:
     return prefix_address(prefix) if prefix_length(prefix) == prefix.max_prefixlen else None
 
 
+def is_in(address: IPAddress, prefix: Prefix) -> bool:
+    """Return whether an address is one of a prefix's."""
+    return address in (prefix.network if isinstance(prefix, (IPv4Interface, IPv6Interface)) else prefix)
+
+
 def unspecified(version: int) -> IPAddress:
     """Return the address that stands for any in a template, of IP version 4 or 6."""
     return IPv4Address(0) if version == 4 else IPv6Address(0)

@@ -34,7 +34,7 @@ from pfkeyx import (
 )
 from pfkeyx.migration.planning import make_plan
 from pfkeyx.migration.update import Keep
-from pfkeyx.model import Encap, IPAddress, any_selector
+from pfkeyx.model import Encap, IPAddress, Prefix, any_selector
 from tests.unit.samples import (
     EVERY_METHOD,
     GCM,
@@ -136,6 +136,17 @@ def test_migrate_is_not_used_where_it_would_leave_an_sa_behind(sas: list[SA], re
         make_plan(UPDATE, sas, POLICIES, NO_MIGRATE_STATE, Method.MIGRATE)
 
 
+def one_sided(direction: Direction, host: Prefix) -> Selector:
+    anywhere = ip_network("0.0.0.0/0")
+    return Selector(host, anywhere) if direction is Direction.OUT else Selector(anywhere, host)
+
+
+def host_to_any(direction: Direction) -> tuple[SA, Policy]:
+    """Return an SA of the host in transport mode, and a policy that takes it for any other host."""
+    sa = replace(OUTBOUND if direction is Direction.OUT else INBOUND, mode=Mode.TRANSPORT)
+    return sa, Policy(one_sided(direction, ip_network(LOCAL)), direction, (Template(mode=Mode.TRANSPORT, reqid=7),))
+
+
 def test_transport_mode_follows_its_hosts() -> None:
     hosts = Selector(ip_network(LOCAL), ip_network(REMOTE))
     sas = [replace(OUTBOUND, mode=Mode.TRANSPORT, selector=hosts)]
@@ -147,6 +158,30 @@ def test_transport_mode_follows_its_hosts() -> None:
     assert [move.after.selector for move in step.sas] == [moved_hosts]
     assert [move.after for move in step.policies] == [replace(policy, selector=moved_hosts)]
     assert step.policies[0].renamed
+
+
+@pytest.mark.parametrize("direction", [Direction.OUT, Direction.IN])
+def test_a_policy_of_one_host_follows_a_whole_gateway(direction: Direction) -> None:
+    sa, policy = host_to_any(direction)
+    (step,) = make_plan(AddressUpdate(LOCAL, NEW_LOCAL), [sa], [policy], EVERY_METHOD).steps
+    assert [move.after.selector for move in step.policies] == [one_sided(direction, ip_network(NEW_LOCAL))]
+
+
+@pytest.mark.parametrize("direction", [Direction.OUT, Direction.IN])
+def test_a_policy_of_one_host_that_other_hosts_may_need_is_left_and_said_so(direction: Direction) -> None:
+    sa, policy = host_to_any(direction)
+    plan = make_plan(UPDATE, [sa], [policy], EVERY_METHOD)
+    assert [left.item for left in plan.left] == [policy]
+    assert "not for the new addresses" in str(plan)
+    assert policy not in [move.after for move in plan.policy_moves() if move.renamed]
+
+
+def test_a_policy_of_hosts_that_is_for_the_new_address_too_stays_as_it_is() -> None:
+    sa, policy = host_to_any(Direction.OUT)
+    wide = replace(policy, selector=any_selector(4))
+    plan = make_plan(UPDATE, [sa], [wide], EVERY_METHOD)
+    assert plan.left == ()
+    assert [(move.before, move.after) for move in plan.policy_moves()] == [(wide, wide)]
 
 
 def test_a_policy_between_two_hosts_does_not_overwrite_another() -> None:
