@@ -61,7 +61,7 @@ def _last_lines(log: Path) -> list[str]:
 
 def _virtme_command(virtme: str, image: Image, job: Job, shared: Path) -> list[str]:
     command = [virtme, "--kimg", str(image.vmlinuz), "--mods", "auto", "--force-9p", "--show-boot-console"]
-    command += ["--name", "lab", "--user", "root", "--cpus", "2", "--memory", "2G"]
+    command += ["--name", "lab", "--user", "root", "--cpus", str(job.cpus), "--memory", "2G"]
     if not kvm.works(image.vmlinuz, cache.folder()):
         command.append("--disable-kvm")
     command += ["--overlay-rwdir", "/tmp"]  # guest.sh lays its own; this has virtme load the module for them

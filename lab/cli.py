@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _list(matrix)
         if options.fetch:
             return _fetch(matrix, options.command or list(matrix.kernels))
-        job = Job(tuple(options.command), tuple(options.rwdir), tuple(options.env), options.timeout)
+        job = Job(tuple(options.command), tuple(options.rwdir), tuple(options.env), options.timeout, options.cpus)
         return _run(matrix, options.kernel, job)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
@@ -104,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=3600.0,
         help="stop COMMAND and its guest after this long, boot included (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--cpus",
+        metavar="NUMBER",
+        type=int,
+        default=1,
+        help="how many the guest has: an emulated one is twice as fast with one (default: %(default)d)",
     )
     parser.add_argument("--fetch", action="store_true", help="only fetch the named kernels, or all")
     parser.add_argument("--list", action="store_true", help="show the matrix; the default is marked *")

@@ -4,6 +4,8 @@
 # of its time. Here the same export is mounted again with a cache, and put over each folder as the lower layer of
 # an overlay: reading is fast, and what is written is thrown away with the guest. The folders that may be written
 # (RWDIR, exported at /run/lab/rw/0, 1, ...) and the kernel's modules (MODULES) go on top.
+#
+# To start a process takes an emulated guest up to a second, so there is one for all folders, not one for each.
 set -e
 lab=/run/lab
 modules=$1
@@ -12,16 +14,23 @@ shift
 export_tag=$(findmnt --noheadings --output SOURCE "$lab/root")
 umount "$lab/root"
 mount -t 9p -o "ro,trans=virtio,version=9p2000.L,msize=512000,access=any,cache=loose" "$export_tag" "$lab/root"
+names=
 for folder in "$lab"/root/*/; do
     folder=${folder%/}
     name=${folder##*/}
-    case $name in dev | lost+found | proc | run | sys) continue ;; esac
-    # Neither a link, nor what the user who started the guest cannot read, can be a lower layer.
-    if [ -L "$folder" ] || ! ls "$folder" >/dev/null 2>&1; then continue; fi
-    mkdir -p "$lab/upper/$name" "$lab/work/$name"
-    chmod "$(stat -c %a "$folder")" "$lab/upper/$name"
-    mount -t overlay -o "lowerdir=$folder,upperdir=$lab/upper/$name,workdir=$lab/work/$name" lab "/$name"
+    # A link is no lower layer, nor is what the user who started the guest cannot read; and fstab takes no blanks.
+    case $name in dev | lost+found | proc | run | sys | *[[:space:]\\]*) continue ;; esac
+    if [ -L "$folder" ] || ! { true <"$folder"; } 2>/dev/null; then continue; fi
+    names="$names $name"
+    echo "lab /$name overlay lowerdir=$folder,upperdir=$lab/upper/$name,workdir=$lab/work/$name" >>"$lab/fstab"
 done
+mkdir "$lab/upper" "$lab/work"
+cd "$lab/work" && mkdir $names
+cd "$lab/upper" && mkdir $names
+cd "$lab/root" && stat --format '%a %n' $names | while read -r mode name; do
+    [ "$mode" = 755 ] || chmod "$mode" "$lab/upper/$name"
+done
+mount --all --fstab "$lab/fstab"
 
 mkdir -p "/lib/modules/$(uname -r)"
 mount --bind "$lab/root$modules" "/lib/modules/$(uname -r)"

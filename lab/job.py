@@ -15,12 +15,13 @@ _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command, the folders that it may write, the environment variables that it keeps, seconds to live."""
+    """A command, the folders that it may write, the variables that it keeps, seconds to live, CPUs of its guest."""
 
     command: tuple[str, ...]
     rwdirs: tuple[Path, ...] = ()
     variables: tuple[str, ...] = ()
     timeout_s: float = 3600.0
+    cpus: int = 1
 
     def environment(self, kernel_name: str) -> dict[str, str]:
         """Return the small environment of the command: the usual variables, the named ones, LAB_KERNEL."""

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
@@ -30,29 +29,10 @@ from tests.kernel.topology import OUTWARD_SPI, Road
 from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption
 
-#: In the long form of the tests more often.
-MOVES = 50 if os.environ.get("SOAK") else 6
-
 Suite = tuple[Encryption, Authentication | None]
 GCM: Suite = (encryption(AES_GCM, 20), None)
 CBC_SHA256: Suite = (encryption(), authentication(HMAC_SHA256, 32))
 CBC_SHA1: Suite = (encryption(), authentication())
-
-
-def test_a_tunnel_goes_back_and_forth_under_a_flood_without_a_repeat(
-    road: Road, traffic: Traffic, method: Method
-) -> None:
-    road.set_up_tunnel(*GCM)
-    first, second = places(road.family)
-    path = [(first, second)[number % 2] for number in range(MOVES + 1)]
-    with traffic.flood():
-        for old, new in pairwise(path):
-            reports = move(road, old, new, method)
-            assert {move.method for report in reports for move in report.plan.sa_moves()} == {method}
-            traffic.wait_until_it_flows()
-    check_wire(road, path)
-    assert len(set(traffic.outward.arrived)) == len(traffic.outward.arrived)
-    assert len(set(traffic.inward.arrived)) == len(traffic.inward.arrived)
 
 
 def test_a_tunnel_goes_to_the_other_family_and_back(road: Road, traffic: Traffic, method: Method) -> None:

@@ -26,7 +26,7 @@ from tests.kernel.values import encryption
 class ManyScene(GatewayScene):
     """So many tunnels that they do not move in one datagram."""
 
-    remotes = 20
+    remotes = 9
 
 
 #: Of the tunnels' SAs, all.
