@@ -1,4 +1,4 @@
-"""Operations are generators: they yield batches of requests, receive the replies, and do no I/O.
+"""Operations are generators: they yield batches of requests, or work, receive the replies, and do no I/O.
 
 A kernel's refusal is thrown into the operation, so that undo is ordinary `try` and `except`. Two drivers run
 the same operation: `run` waits for the socket by polling it, `arun` by asyncio. Nothing else is written twice.
@@ -49,7 +49,18 @@ class Batch:
     one_datagram: bool = False
 
 
-Operation = Generator[Batch, list[Any], T]
+@dataclass(frozen=True, slots=True)
+class Work(Generic[T]):
+    """What takes long and asks the kernel nothing: under asyncio it is done in a thread, beside other tasks.
+
+    It must share nothing with them but values.
+    """
+
+    do: Callable[[], T]
+
+
+#: Receives a list of replies for a batch, and for work what came of it.
+Operation = Generator[Batch | Work[Any], Any, T]
 
 #: Yields, whenever it has to wait for its socket, how many messages of the answer it has taken so far.
 Exchange = Generator[int, None, list[Any]]
@@ -92,6 +103,11 @@ def ask(request: Request[T]) -> Operation[T]:
     return cast(T, reply)
 
 
+def work(do: Callable[[], T]) -> Operation[T]:
+    """Have something done that takes long, and return what came of it."""
+    return cast(T, (yield Work(do)))
+
+
 def keep(request: Request[list[T]], predicate: Callable[[T], bool]) -> Request[list[T]]:
     """Return a dump's request whose reply holds only entries that `predicate` is true of.
 
@@ -107,14 +123,17 @@ def keep(request: Request[list[T]], predicate: Callable[[T], bool]) -> Request[l
 def run(operation: Operation[T], transport: Transport) -> T:
     """Run an operation to its end, blocking."""
     try:
-        batch = next(operation)
+        asked = next(operation)
         while True:
             try:
-                replies = _finish(transport.exchange(batch), transport)
+                if isinstance(asked, Work):
+                    came = asked.do()
+                else:
+                    came = _accepted(_finish(transport.exchange(asked), transport))
             except PfkeyxError as error:
-                batch = operation.throw(error)
+                asked = operation.throw(error)
             else:
-                batch = _feed(operation, replies)
+                asked = operation.send(came)
     except StopIteration as stop:
         return cast(T, stop.value)
 
@@ -122,14 +141,17 @@ def run(operation: Operation[T], transport: Transport) -> T:
 async def arun(operation: Operation[T], transport: Transport) -> T:
     """Run an operation to its end in the running event loop."""
     try:
-        batch = next(operation)
+        asked = next(operation)
         while True:
             try:
-                replies = await _finish_async(transport.exchange(batch), transport)
+                if isinstance(asked, Work):
+                    came = await asyncio.to_thread(asked.do)
+                else:
+                    came = _accepted(await _finish_async(transport.exchange(asked), transport))
             except PfkeyxError as error:
-                batch = operation.throw(error)
+                asked = operation.throw(error)
             else:
-                batch = _feed(operation, replies)
+                asked = operation.send(came)
             # The kernel has usually answered already, and other tasks have a turn between two batches.
             await asyncio.sleep(0)
     except StopIteration as stop:
@@ -188,12 +210,13 @@ def _another(transport: Transport) -> Transport:
 REPLY_TIMEOUT_S = 5.0
 
 
-def _feed(operation: Operation[Any], replies: list[Any]) -> Batch:
+def _accepted(replies: list[Any]) -> list[Any]:
+    """Return the replies to a batch, or raise the first refusal among them."""
     refusal = next((reply for reply in replies if isinstance(reply, KernelError)), None)
-    if refusal is None:
-        return operation.send(replies)
-    refusal.replies = tuple(replies)
-    return operation.throw(refusal)
+    if refusal is not None:
+        refusal.replies = tuple(replies)
+        raise refusal
+    return replies
 
 
 def _finish(exchange: Exchange, transport: Transport) -> list[Any]:

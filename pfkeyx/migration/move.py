@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pfkeyx.dialect import Dialect
 from pfkeyx.errors import (
@@ -20,7 +21,7 @@ from pfkeyx.migration.reading import Snapshot, read
 from pfkeyx.migration.report import MigrationReport, differences, is_moved
 from pfkeyx.migration.update import AddressUpdate
 from pfkeyx.model import Action
-from pfkeyx.operation import Batch, Operation, Request, ask
+from pfkeyx.operation import Batch, Operation, Request, ask, work
 
 #: Is told how many SAs have moved so far, and of how many.
 ProgressCallback = Callable[[int, int], None]
@@ -83,7 +84,8 @@ def migrate(
         after = yield from read(dialect, update)
     except Exception as error:
         raise (yield from _roll_back(dialect, update, begun, held, str(error))) from error
-    if difference := next(differences(begun, before, after, dialect.as_shown), None):
+    difference = yield from work(lambda: next(differences(begun, before, after, dialect.as_shown), None))
+    if difference is not None:
         raise (yield from _roll_back(dialect, update, begun, held, difference))
     if len(begun) < len(plan.steps):
         rest = plan.steps[len(begun) :]
@@ -111,7 +113,7 @@ def _plan(
             supports[each] = Support(False, f"the {engine} engine has it, which sees the same SAs")
     snapshot = yield from read(dialect, update)
     sas = list(snapshot.sas.values())
-    plan = make_plan(update, sas, snapshot.all_policies, supports, method, hold=hold)
+    plan = yield from work(partial(make_plan, update, sas, snapshot.all_policies, supports, method, hold=hold))
     if not dialect.sends_together:
         yield from _check_seen(dialect, plan, snapshot)
     return plan, snapshot

@@ -63,7 +63,7 @@ from pfkeyx.model import (
     make_prefix,
 )
 from pfkeyx.native import ffi
-from pfkeyx.operation import Request
+from pfkeyx.operation import Batch, Request
 from pfkeyx.pfkey import PfkeyDialect, codec, parts
 from pfkeyx.pfkey.extensions import AddressExtension, PolicyExtension, SA2Extension, SAExtension, SPIRangeExtension
 from pfkeyx.pfkey.message import ExtensionType, Message, read
@@ -473,4 +473,6 @@ def test_what_needs_no_probe_is_answered_at_once(feature: Feature) -> None:
 
 @pytest.mark.parametrize("feature", PROBED, ids=lambda feature: feature.value)
 def test_what_kernels_differ_in_is_probed_for(feature: Feature) -> None:
-    assert len(next(PFKEY.supports(feature)).requests) == 1
+    batch = next(PFKEY.supports(feature))
+    assert isinstance(batch, Batch)
+    assert len(batch.requests) == 1

@@ -27,7 +27,7 @@ from pfkeyx.events import Acquire
 from pfkeyx.features import Feature
 from pfkeyx.model import EVERY_SA, SA, AddressPair, Direction, Encryption, Key, PolicyType, Protocol, SAId, SPIRequest
 from pfkeyx.native import ffi, lib
-from pfkeyx.operation import Batch, Exchange, Request, ask, keep, run
+from pfkeyx.operation import Batch, Exchange, Operation, Request, ask, keep, run
 from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport, codec
 from pfkeyx.pfkey.extensions import KeyExtension, Unknown
 from pfkeyx.pfkey.message import Message, MessageType, SAType, build, read
@@ -633,13 +633,20 @@ def test_a_namespace_that_is_not_there_is_named() -> None:
         PfkeyTransport("no-such-one")
 
 
+def batch_of(operation: Operation[object]) -> Batch:
+    """Return what an operation asks first."""
+    batch = next(operation)
+    assert isinstance(batch, Batch)
+    return batch
+
+
 @pytest.mark.parametrize(
     ("code", "available"), [(errno.EINVAL, True), (errno.ENOPROTOOPT, False), (errno.ENOMEM, None)]
 )
 def test_the_migrate_probe_reads_the_refusal(ends: Ends, code: int, available: bool | None) -> None:
     transport, peer = ends
     probe = PFKEY.supports(Feature.MIGRATE)
-    exchange = transport.exchange(next(probe))
+    exchange = transport.exchange(batch_of(probe))
     next(exchange)
     request = peer.receive()
     assert (request.type, request.extensions) == (MessageType.X_MIGRATE, {})
@@ -653,7 +660,7 @@ def test_the_migrate_probe_reads_the_refusal(ends: Ends, code: int, available: b
 def test_the_addrupdate_probe_reads_the_answer(ends: Ends, code: int, available: bool | None) -> None:
     transport, peer = ends
     probe = PFKEY.supports(Feature.ADDRUPDATE)
-    exchange = transport.exchange(next(probe))
+    exchange = transport.exchange(batch_of(probe))
     next(exchange)
     request = peer.receive()
     assert (request.type, request.extensions) == (25, {})
@@ -691,7 +698,7 @@ def test_a_message_that_linux_refuses_is_probed_by_its_name(
 ) -> None:
     transport, peer = ends
     probe = PFKEY.supports(feature)
-    exchange = transport.exchange(next(probe))
+    exchange = transport.exchange(batch_of(probe))
     next(exchange)
     request = peer.receive()
     assert (str(request.type), request.extensions) == (feature.name, {})

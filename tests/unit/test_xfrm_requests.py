@@ -76,6 +76,7 @@ def drive(operation: Operation[T], *replies: list[Any] | KernelError) -> tuple[T
     try:
         batch = next(operation)
         for reply in replies:
+            assert isinstance(batch, Batch)
             asked.append(batch)
             batch = operation.throw(reply) if isinstance(reply, KernelError) else operation.send(reply)
     except StopIteration as stop:
