@@ -14,4 +14,12 @@
 #define SADB_X_EALG_SM4CBC 24
 #endif
 
+/* SADB_X_ADDRUPDATE (draft-schilcher-mobike-pfkey-extension-01, section 3), as kernel/addrupdate.h has it: the draft
+ * leaves its numbers open, and these are the first that Linux does not have. */
+#ifndef SADB_X_ADDRUPDATE
+#define SADB_X_ADDRUPDATE 25
+#define SADB_X_EXT_NEW_ADDRESS_SRC 27
+#define SADB_X_EXT_NEW_ADDRESS_DST 28
+#endif
+
 #endif

@@ -12,8 +12,8 @@ from pfkeyx.engine import AnyMessage
 from pfkeyx.errors import ClosedError
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
-from pfkeyx.migration import AddressUpdate, Loss, Method, MigrationPlan, MigrationReport, ProgressCallback
-from pfkeyx.migration.move import migrate, plan_migration
+from pfkeyx.migration import KEEP, AddressUpdate, Keep, Loss, Method, MigrationPlan, MigrationReport, ProgressCallback
+from pfkeyx.migration.move import migrate, plan_migration, update_address
 from pfkeyx.model import (
     EVERY_SA,
     SA,
@@ -36,6 +36,7 @@ from pfkeyx.model import (
     SPDInfo,
     SPIRequest,
     Template,
+    UdpEncap,
 )
 from pfkeyx.opening import EngineName, open_dialect, open_events
 from pfkeyx.operation import Operation, Request, Transport, arun, arun_stream
@@ -283,6 +284,18 @@ class AsyncEngine:
         planned = what if isinstance(what, MigrationPlan) else move.update
         operation = migrate(self._dialect, planned, accept, progress, lambda: move.is_superseded)
         return await self._run(self._until_over(move, operation))
+
+    async def update_address(
+        self,
+        sa_id: SAId,
+        source: IPAddress,
+        destination: IPAddress,
+        *,
+        encap: UdpEncap | Keep | None = KEEP,
+        accept: Iterable[Loss] = (),
+    ) -> MigrationReport:
+        """See `Engine.update_address`."""
+        return await self._run(update_address(self._dialect, sa_id, source, destination, encap, accept))
 
     def watch(self, *kinds: type[Event]) -> AsyncEventStream:
         """See `Engine.watch`; iterate with `async for`, inside `async with`, from where on nothing is missed."""

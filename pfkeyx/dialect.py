@@ -127,6 +127,9 @@ class Dialect(Protocol):
     def migrate_sa(self, sa: SA, moved: SA) -> Request[None]:
         """Return the request that moves one SA, found by its SPI, to where `moved` is (see `SA.moved`)."""
 
+    def update_address(self, sa: SA, moved: SA) -> Request[None]:
+        """Return the request that moves one SA, found by its SPI, to where `moved` is (SADB_X_ADDRUPDATE)."""
+
     def register(self) -> Request[SupportedAlgorithms]:
         """Return the request that lists the algorithms which the kernel has."""
 

@@ -8,8 +8,8 @@ from pfkeyx.additions import add_policies, add_sas
 from pfkeyx.dialect import Dialect, ask_for
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
-from pfkeyx.migration import AddressUpdate, Loss, Method, MigrationPlan, MigrationReport, ProgressCallback
-from pfkeyx.migration.move import migrate, plan_migration
+from pfkeyx.migration import KEEP, AddressUpdate, Keep, Loss, Method, MigrationPlan, MigrationReport, ProgressCallback
+from pfkeyx.migration.move import migrate, plan_migration, update_address
 from pfkeyx.model import (
     EVERY_SA,
     SA,
@@ -32,6 +32,7 @@ from pfkeyx.model import (
     SPDInfo,
     SPIRequest,
     Template,
+    UdpEncap,
 )
 from pfkeyx.opening import EngineName, open_dialect, open_events
 from pfkeyx.operation import Operation, Request, Transport, run, run_stream
@@ -358,6 +359,27 @@ class Engine:
         then. Killed at any moment, the move is finished by the same call.
         """
         return self._run(migrate(self._dialect, what, accept, progress))
+
+    def update_address(
+        self,
+        sa_id: SAId,
+        source: IPAddress,
+        destination: IPAddress,
+        *,
+        encap: UdpEncap | Keep | None = KEEP,
+        accept: Iterable[Loss] = (),
+    ) -> MigrationReport:
+        """Give one SA a new source and destination, and leave all else of it, and every policy, as it is.
+
+        This is SADB_X_ADDRUPDATE (draft-schilcher-mobike-pfkey-extension-01 §3), where the kernel has it, and else what
+        `plan_migration` would choose, with the same result. `encap` is as this SA shall carry it, ports in host order.
+        Until its policies name the new addresses too, their packets find no SA and are dropped; `migrate` moves both.
+
+        Raises `NotFoundError` when there is no such SA, `AlreadyExistsError` when its new place is taken,
+        `InvalidRequestError` when nothing would change or a policy would let packets leave in clear, and what `migrate`
+        raises.
+        """
+        return self._run(update_address(self._dialect, sa_id, source, destination, encap, accept))
 
     def watch(self, *kinds: type[Event]) -> EventStream:
         """Listen for events of these kinds, on a socket of its own; when none is named, for all but `SAProgress`.

@@ -1,6 +1,7 @@
 """The opening of a kernel interface, for requests and for events. What is done with it then is not known here."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from pfkeyx.dialect import Dialect, EventSource
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from pfkeyx.xfrm import XfrmEvents
 
 EngineName = Literal["xfrm", "pfkey"]
+
+#: Is there where af_key is loaded.
+_PFKEY_TABLE = Path("/proc/net/pfkey")
 
 
 def open_events(dialect: Dialect, transport: Transport, kinds: Sequence[type[Event]], netns: str | None) -> EventSource:
@@ -54,7 +58,20 @@ def _event_source(dialect: Dialect) -> "type[XfrmEvents | PfkeyEvents]":
 def _open_xfrm(netns: str | None) -> tuple[Dialect, Transport]:
     from pfkeyx.xfrm import XfrmDialect, XfrmTransport
 
-    return XfrmDialect(), XfrmTransport(netns)
+    return XfrmDialect(_pfkey_dialect), XfrmTransport(netns, _open_pfkey_aside)
+
+
+def _pfkey_dialect() -> Dialect:
+    from pfkeyx.pfkey import PfkeyDialect
+
+    return PfkeyDialect()
+
+
+def _open_pfkey_aside(netns: str | None) -> Transport:
+    # A socket would have the kernel load af_key, which is no business of somebody who speaks XFRM.
+    if not _PFKEY_TABLE.exists():
+        raise UnsupportedError("SADB_X_ADDRUPDATE", "af_key is not loaded")
+    return _open_pfkey(netns)[1]
 
 
 def _open_pfkey(netns: str | None) -> tuple[Dialect, Transport]:

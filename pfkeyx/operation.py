@@ -24,7 +24,8 @@ class Request(Generic[T]):
     `operation` and `subject` are for errors ("add SA", the SA); `wire` is what the dialect's transport sends and
     is never shown, since it may hold keys; `decode` turns the messages of the answer into the reply. `hints` say, by
     errno, what a refusal means here or what to do. `needs` are features without which the kernel would take the request
-    and leave out a part of it: whoever asks has to `require` them first.
+    and leave out a part of it: whoever asks has to `require` them first. What is `aside` is not in the dialect of the
+    operation's transport, but in the other one.
     """
 
     operation: str
@@ -33,6 +34,7 @@ class Request(Generic[T]):
     decode: Callable[[Sequence[Any]], T] = field(repr=False)
     hints: Mapping[int, str] = field(repr=False, default_factory=dict)
     needs: tuple[Feature, ...] = ()
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,16 @@ class Batch:
     With `one_datagram` they travel in one netlink datagram, which the kernel processes to its end whatever
     happens to the sender, and whether or not one of them is refused. More than the kernel takes at once (SO_SNDBUF,
     212,992 octets by default) or has room to answer (SO_RCVBUF) travels in as few as there have to be, in order; all of
-    one is answered before the next is sent.
+    one is answered before the next is sent. All or none of them are aside.
     """
 
     requests: tuple[Request[Any], ...]
     one_datagram: bool = False
+
+    @property
+    def aside(self) -> bool:
+        """Whether the requests are for the other interface."""
+        return any(request.aside for request in self.requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,12 @@ class Transport(Protocol):
     def another(self) -> "Transport":
         """Open a further socket of the same kind in the same namespace."""
 
+    def aside(self) -> "Transport":
+        """Return a transport of the other interface in the same namespace, which is closed with this one.
+
+        Raises `UnsupportedError` where there is none.
+        """
+
     def has_sent(self, sender: int, sequence: int) -> bool:
         """Return whether a change that the kernel announces with these two numbers was asked for on this socket."""
 
@@ -101,6 +114,23 @@ def ask(request: Request[T]) -> Operation[T]:
     """Send one request and return its reply."""
     (reply,) = yield Batch((request,))
     return cast(T, reply)
+
+
+def put_aside(operation: Operation[T]) -> Operation[T]:
+    """Run an operation of the other dialect: all that it asks is aside."""
+    try:
+        asked = next(operation)
+        while True:
+            if isinstance(asked, Batch):
+                asked = replace(asked, requests=tuple(replace(request, aside=True) for request in asked.requests))
+            try:
+                came = yield asked
+            except PfkeyxError as error:
+                asked = operation.throw(error)
+            else:
+                asked = operation.send(came)
+    except StopIteration as stop:
+        return cast(T, stop.value)
 
 
 def work(do: Callable[[], T]) -> Operation[T]:
@@ -129,7 +159,8 @@ def run(operation: Operation[T], transport: Transport) -> T:
                 if isinstance(asked, Work):
                     came = asked.do()
                 else:
-                    came = _accepted(_finish(transport.exchange(asked), transport))
+                    through = transport.aside() if asked.aside else transport
+                    came = _accepted(_finish(through.exchange(asked), through))
             except PfkeyxError as error:
                 asked = operation.throw(error)
             else:
@@ -147,7 +178,8 @@ async def arun(operation: Operation[T], transport: Transport) -> T:
                 if isinstance(asked, Work):
                     came = await asyncio.to_thread(asked.do)
                 else:
-                    came = _accepted(await _finish_async(transport.exchange(asked), transport))
+                    through = transport.aside() if asked.aside else transport
+                    came = _accepted(await _finish_async(through.exchange(asked), through))
             except PfkeyxError as error:
                 asked = operation.throw(error)
             else:

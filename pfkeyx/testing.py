@@ -51,6 +51,10 @@ class ScriptedKernel:
         """Close the kernel."""
         self._is_open = False
 
+    def aside(self) -> "ScriptedKernel":
+        """Return this kernel, which expects what is asked of both interfaces in one order."""
+        return self
+
     def another(self) -> "ScriptedKernel":
         """Return a further opening of the same kernel, with the same script."""
         other = ScriptedKernel(())

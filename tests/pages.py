@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind
-from pfkeyx.pfkey.message import ExtensionType, MessageType
+from tests import linux
 from tests.kernel.record import FROM, PFKEY, SURVIVAL, TO, Subject, claims_by_kernel
 from tests.survival_page import Survey, loss_rows
 from tests.xfrm_page import TABLES, attribute_rows, message_rows
@@ -167,7 +167,7 @@ def algorithms() -> str:
 def pfkey() -> str:
     """Return the page of PF_KEY's messages and extensions, a row each and a column a kernel."""
     page, kernels = _PFKEY, claims_by_kernel(PFKEY)
-    for title, subjects in (("Message", list(MessageType)), ("Extension", list(ExtensionType))):
+    for title, subjects in (("Message", linux.MESSAGES), ("Extension", linux.EXTENSIONS)):
         page += f"\n## {title}s\n\n"
         page += _line([title, *kernels]) + _line("---" for _ in [title, *kernels])
         for subject in subjects:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.features import Support
 from pfkeyx.migration.plan import Loss, Method, PolicyMove, SAMove
-from pfkeyx.model import SA, Direction, Limit, Mode, Protocol, SAState, Template, any_selector
+from pfkeyx.model import SA, Direction, Encap, Limit, Mode, Protocol, SAState, Template, UdpEncap, any_selector
 
 #: How far a sequence number is put ahead: packets that are past the policy when it blocks, segments included.
 MARGIN = 4096
@@ -24,7 +24,8 @@ class Candidate:
     """An SA that shall move: as it was read, as it was written, and as it shall be, and what is around it.
 
     `policies` are those of its step, `is_alone` says whether no other SA answers to the same template, and `companions`
-    are all the SAs of its step, itself too, as they are and as they shall be.
+    are all the SAs of its step, itself too, as they are and as they shall be. `can_block` says whether packets can be
+    kept from an outbound policy while its SAs move.
     """
 
     read: SA
@@ -34,6 +35,7 @@ class Candidate:
     is_alone: bool
     policies: Sequence[PolicyMove]
     companions: Sequence[tuple[SA, SA]]
+    can_block: bool = True
 
     def reversed(self) -> "Candidate":
         """Return the candidate for the way back."""
@@ -80,6 +82,8 @@ def _undo(method: Method, candidate: Candidate, supports: Supports) -> Method | 
 
 def _losses(method: Method, candidate: Candidate) -> frozenset[Loss]:
     sa = candidate.before
+    if method is Method.ADDRUPDATE:
+        return frozenset({Loss.TIMER_PHASE})
     losses = {Loss.FAILURES, Loss.TIMER_PHASE}
     if sa.lifetime.soft != Limit():
         losses.add(Loss.SOFT_LIMIT)
@@ -103,10 +107,10 @@ def _objection(method: Method, candidate: Candidate, supports: Supports) -> str 
     support = supports[method]
     if not support.available:
         return support.reason
-    if method is Method.ADDRUPDATE:
-        return "the kernel has it, and nothing here sends it"
     return (
         _general_objection(candidate.read)
+        or (_addrupdate_objection(candidate.before, candidate.after) if method is Method.ADDRUPDATE else None)
+        or _optional_objection(candidate)
         or (_kernels_objection(candidate.before) if method in _KERNELS else None)
         or (_sequence_objection(candidate) if method in (Method.MIGRATE, Method.REPLACE) else None)
         or (_policy_objection(method, candidate) if method in _THROUGH_POLICIES else None)
@@ -124,6 +128,26 @@ def _general_objection(sa: SA) -> str | None:
     if sa.mode not in (Mode.TRANSPORT, Mode.TUNNEL, Mode.BEET, Mode.IPTFS):
         return f"{sa} is in {sa.mode} mode, which is Mobile IPv6's own"
     return None
+
+
+def _optional_objection(candidate: Candidate) -> str | None:
+    if not candidate.can_block and candidate.outbound and any(move.has_optional for move in candidate.policies):
+        return "PF_KEY cannot block a policy whose template is optional: packets would leave in clear"
+    return None
+
+
+def _addrupdate_objection(sa: SA, after: SA) -> str | None:
+    if sa.id.mark:
+        return "PF_KEY finds unmarked SAs only"
+    if sa.offload:
+        return "it moves no SA whose work an interface does"
+    if sa.encap != after.encap and any(encap != _plain(encap) for encap in (sa.encap, after.encap)):
+        return "PF_KEY says of an encapsulation that it is in UDP, and between which ports"
+    return None
+
+
+def _plain(encap: Encap | None) -> UdpEncap | None:
+    return UdpEncap(encap.source_port, encap.destination_port) if encap else None
 
 
 def _kernels_objection(sa: SA) -> str | None:
@@ -176,8 +200,6 @@ def _policy_objection(method: Method, candidate: Candidate) -> str | None:
     is_narrow = sa.effective_selector not in (any_selector(4), any_selector(6))
     if method is Method.SADB_X_MIGRATE and is_narrow and sa.source.version != after.source.version:
         return "PF_KEY does not show the selector of an SA between addresses of another family"
-    if method is Method.SADB_X_MIGRATE and candidate.outbound and any(m.has_optional for m in candidate.policies):
-        return "PF_KEY cannot block a policy whose template is optional: packets would leave in clear"
     if len({new.encap for _, new in candidate.companions}) > 1:
         return "it gives all SAs of a policy the same encapsulation"
     named = [old for old, _ in leading_pairs(candidate.policies, [(sa, after)])]

@@ -19,9 +19,10 @@ from pfkeyx.migration.plan import Loss, Method, MigrationPlan, PolicyMove, Step
 from pfkeyx.migration.planning import make_plan
 from pfkeyx.migration.reading import Snapshot, read
 from pfkeyx.migration.report import MigrationReport, differences, is_moved
-from pfkeyx.migration.update import AddressUpdate
-from pfkeyx.model import Action
-from pfkeyx.operation import Batch, Operation, Request, ask, work
+from pfkeyx.migration.templates import Index
+from pfkeyx.migration.update import KEEP, AddressUpdate, Keep
+from pfkeyx.model import SA, Action, AddressPair, Direction, IPAddress, Policy, SAId, UdpEncap
+from pfkeyx.operation import Batch, Operation, Request, ask, keep, work
 
 #: Is told how many SAs have moved so far, and of how many.
 ProgressCallback = Callable[[int, int], None]
@@ -101,6 +102,27 @@ def migrate(
     )
 
 
+def update_address(
+    dialect: Dialect,
+    sa_id: SAId,
+    source: IPAddress,
+    destination: IPAddress,
+    encap: UdpEncap | Keep | None = KEEP,
+    accept: Iterable[Loss] = (),
+) -> Operation[MigrationReport]:
+    """Give one SA other ends and leave all policies as they are (draft-schilcher-mobike-pfkey-extension-01 §3)."""
+    sa = yield from ask(dialect.get_sa(sa_id))
+    old, new = AddressPair(sa.source, sa.destination), AddressPair(source, destination)
+    if (yield from ask(keep(dialect.dump_policies(), partial(_takes_inbound, sa)))):
+        old, new = AddressPair(old.remote, old.local), AddressPair(new.remote, new.local)
+        encap = encap.reversed() if isinstance(encap, UdpEncap) else encap
+    return (yield from migrate(dialect, AddressUpdate(old, new, encap, (sa.id,), policies=False), accept))
+
+
+def _takes_inbound(sa: SA, policy: Policy) -> bool:
+    return policy.direction is not Direction.OUT and any(Index([sa]).used_by(policy))
+
+
 def _plan(
     dialect: Dialect, update: AddressUpdate, method: Method | None, *, hold: bool
 ) -> Operation[tuple[MigrationPlan, Snapshot]]:
@@ -113,7 +135,11 @@ def _plan(
             supports[each] = Support(False, f"the {engine} engine has it, which sees the same SAs")
     snapshot = yield from read(dialect, update)
     sas = list(snapshot.sas.values())
-    plan = yield from work(partial(make_plan, update, sas, snapshot.all_policies, supports, method, hold=hold))
+    plan = yield from work(
+        partial(
+            make_plan, update, sas, snapshot.all_policies, supports, method, hold=hold, can_block=dialect.sends_together
+        )
+    )
     if not dialect.sends_together:
         yield from _check_seen(dialect, plan, snapshot)
     return plan, snapshot
@@ -216,7 +242,7 @@ def _back(step: Step, now: Snapshot) -> Step:
     sas = tuple(move.reversed() for move in step.sas if is_moved(now, move))
     is_whole = all(move.before.id in now.sas or is_moved(now, move) for move in step.sas)
     policies = tuple(_policy_back(move, now, step.outbound and not is_whole) for move in step.policies)
-    return Step(step.outbound, sas, policies)
+    return replace(step, sas=sas, policies=policies)
 
 
 def _policy_back(move: PolicyMove, now: Snapshot, has_lost_sas: bool) -> PolicyMove:

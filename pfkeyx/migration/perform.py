@@ -4,6 +4,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 
 from pfkeyx.dialect import Dialect
 from pfkeyx.errors import AlreadyExistsError, InvalidRequestError, NotFoundError, UnsupportedError
@@ -83,13 +84,13 @@ def _together(
     dialect: Dialect, steps: Sequence[Step], *parts: Callable[[Step], Iterator[Request[None]]]
 ) -> Operation[None]:
     """Ask for these parts of each step, one step after the other, in as few datagrams as may be."""
-    requests = tuple(request for step in steps for part in parts for request in part(step))
-    if dialect.sends_together:
-        if requests:
-            yield Batch(requests, one_datagram=True)
-    else:
-        for request in requests:
-            yield Batch((request,), one_datagram=True)
+    requests = [request for step in steps for part in parts for request in part(step)]
+    for aside, group in groupby(requests, lambda request: request.aside):
+        if dialect.sends_together and not aside:
+            yield Batch(tuple(group), one_datagram=True)
+        else:
+            for request in group:
+                yield Batch((request,), one_datagram=True)
 
 
 def _blocks(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
@@ -102,6 +103,8 @@ def _opens(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
     """Let inbound packets through whether or not their SA has moved, where the peer has another address."""
     if step.outbound or not step.sas or not dialect.sends_together or len(step.policies) > _TOGETHER:
         return
+    if any(move.method is Method.ADDRUPDATE for move in step.sas):
+        return  # that travels beside the datagrams: killed between two, it would leave them open
     # MIGRATE finds its policy by the templates, and changes them at once with the SA.
     through_policy = any(move.method is Method.MIGRATE for move in step.sas)
     leading = leading_policy(step.policies) if through_policy else None
@@ -119,7 +122,9 @@ def _moves(dialect: Dialect, held: Held, step: Step) -> Iterator[Request[None]]:
         assert leading is not None  # as the plan has seen
         yield dialect.migrate_policy(leading.before.id, pairs, through_policy[0].after.encap)
     for move in step.sas:
-        if move.method is Method.MIGRATE_STATE:
+        if move.method is Method.ADDRUPDATE:
+            yield dialect.update_address(move.before, move.after)
+        elif move.method is Method.MIGRATE_STATE:
             yield dialect.migrate_sa(move.before, move.after)
         elif move.method is Method.REPLACE:
             yield dialect.delete_sa(move.before.id)

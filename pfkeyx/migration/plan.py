@@ -140,17 +140,21 @@ class PolicyMove:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is done, and undone, together: SAs of one direction and the policies that use them."""
+    """What is done, and undone, together: SAs of one direction and the policies that use them.
+
+    `can_block` says whether packets can be kept from an outbound policy while its SAs move.
+    """
 
     outbound: bool
     sas: tuple[SAMove, ...]
     policies: tuple[PolicyMove, ...]
+    can_block: bool = True
 
     @property
     def is_blocked(self) -> bool:
         """Whether nothing passes its policies while its SAs move."""
-        # PF_KEY cannot block a policy and keep its templates, by which SADB_X_MIGRATE finds it.
-        return self.outbound and bool(self.sas) and not any(m.method is Method.SADB_X_MIGRATE for m in self.sas)
+        # PF_KEY cannot block a policy and keep its templates, by which SAs are found.
+        return self.outbound and bool(self.sas) and self.can_block
 
     @property
     def is_read_first(self) -> bool:
@@ -180,8 +184,13 @@ class Step:
 
     @property
     def is_cautious(self) -> bool:
-        """Whether packets are let through only when it is known that the SAs have moved: they could leave in clear."""
-        return self.is_blocked and any(move.has_optional for move in self.policies)
+        """Whether packets are let through only when it is known that the SAs have moved.
+
+        They could leave in clear; and what travels over PF_KEY is no part of a datagram.
+        """
+        return any(move.method is Method.ADDRUPDATE for move in self.sas) or (
+            self.is_blocked and any(move.has_optional for move in self.policies)
+        )
 
 
 @dataclass(frozen=True, slots=True)

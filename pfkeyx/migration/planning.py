@@ -46,11 +46,13 @@ def make_plan(
     method: Method | None = None,
     *,
     hold: bool = False,
+    can_block: bool = True,
 ) -> MigrationPlan:
     """Return the plan for `update`, given the SAs and policies that it may be about and what the kernel can do.
 
-    `method` forces one. Raises `InvalidRequestError` when nothing is at the old or new addresses, or a policy cannot be
-    written back, `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method can move an SA.
+    `method` forces one. `can_block` says whether packets can be kept from a policy while its SAs move. Raises
+    `InvalidRequestError` when nothing is at the old or new addresses, or a policy cannot be written back,
+    `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method can move an SA.
     """
     named = _named(update, sas, any(is_interrupted(update, policy) for policy in policies))
     moves = [move for sa in named if (move := _sa_move(update, sa)) is not None]
@@ -68,7 +70,7 @@ def make_plan(
     _check_sides(update, moves, users)
     groups = _groups(moves, users)
     _check_policies(update, groups, policies)
-    steps = sorted((_step(group, index, supports, method) for group in groups), key=_order)
+    steps = sorted((_step(group, index, supports, method, can_block) for group in groups), key=_order)
     left = (*_left_sockets(update, policies), *_left_sas(update, moves, users), *_left_hosts(update, moves, users))
     return MigrationPlan(update, tuple(steps), method, hold, tuple(sorted(left, key=repr)))
 
@@ -253,20 +255,21 @@ def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
     return [*{id(group): group for group in group_of.values()}.values(), *alone]
 
 
-def _step(group: _Group, index: Index, supports: Supports, method: Method | None) -> Step:
+def _step(group: _Group, index: Index, supports: Supports, method: Method | None, can_block: bool) -> Step:
     moves = sorted(group.moves, key=lambda move: _sa_order(move.before))
     policies = sorted(group.policies, key=lambda move: _policy_order(move.before))
     companions = [(move.before, move.after) for move in moves]
     reqids = {template.reqid for move in policies for template in move.before.templates}
     candidates = (
-        Candidate(m.read, m.before, m.after, m.outbound, index.is_alone(m.before, reqids), policies, companions)
+        Candidate(
+            m.read, m.before, m.after, m.outbound, index.is_alone(m.before, reqids), policies, companions, can_block
+        )
         for m in moves
     )
     chosen = tuple(choose(candidate, supports, method) for candidate in candidates)
-    if any(move.method is Method.SADB_X_MIGRATE for move in chosen):
-        # Nothing is blocked, so that what does not change is not written.
+    if not can_block:
         policies = [move for move in policies if move.before != move.after]
-    return Step(group.outbound, chosen, tuple(policies))
+    return Step(group.outbound, chosen, tuple(policies), can_block)
 
 
 def _order(step: Step) -> tuple[object, ...]:

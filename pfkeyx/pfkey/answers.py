@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from pfkeyx.errors import InvalidRequestError
+from pfkeyx.features import Feature
 from pfkeyx.native import lib
 from pfkeyx.operation import Request
 from pfkeyx.pfkey.extensions import AddressExtension, PolicyExtension
@@ -59,6 +60,7 @@ def make_request(
     decode: Callable[[Sequence[Message]], T],
     sequence: int = 0,
     hints: Mapping[int, str] | None = None,
+    needs: tuple[Feature, ...] = (),
 ) -> Request[T]:
     """Return the request that sends a message; raises `InvalidRequestError` for one that cannot be built."""
     try:
@@ -66,7 +68,7 @@ def make_request(
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{operation} {subject}: {error}") from error
     announced = partial(_is_same_move, _move(message)) if message.type is MessageType.X_MIGRATE else None
-    return Request(operation, subject, Wire(outgoing, answer, sequence, announced), decode, hints or {})
+    return Request(operation, subject, Wire(outgoing, answer, sequence, announced), decode, hints or {}, needs)
 
 
 def _is_same_move(asked: tuple[object, ...] | None, announced: Message) -> bool:

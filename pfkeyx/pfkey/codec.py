@@ -16,6 +16,7 @@ from pfkeyx.model import (
     AddressPair,
     Authentication,
     Direction,
+    Encap,
     Encryption,
     IPAddress,
     Key,
@@ -89,9 +90,7 @@ def sa_extensions(sa: SA) -> dict[int, Extension]:
     if authentication is not None:
         extensions[ExtensionType.KEY_AUTH] = KeyExtension.of(authentication.key)
     if sa.encap is not None:
-        extensions[ExtensionType.X_NAT_T_TYPE] = NatTTypeExtension(_UDP_ENCAP_ESPINUDP)
-        extensions[ExtensionType.X_NAT_T_SPORT] = NatTPortExtension(sa.encap.source_port)
-        extensions[ExtensionType.X_NAT_T_DPORT] = NatTPortExtension(sa.encap.destination_port)
+        extensions |= _encap_extensions(sa.encap)
     return extensions | parts.lifetime_extensions(sa.lifetime) | parts.security_extensions(sa.security_context)
 
 
@@ -100,6 +99,16 @@ def sa_id_extensions(sa_id: SAId) -> dict[int, Extension]:
     return {
         ExtensionType.SA: SAExtension(sa_id.spi),
         **parts.pair_extensions(sa_id.destination, sa_id.destination),
+    }
+
+
+def addrupdate_extensions(sa: SA, moved: SA) -> dict[int, Extension]:
+    """Return the extensions that give an SA the ends of `moved`, and its encapsulation where that is another."""
+    return {
+        ExtensionType.SA: SAExtension(sa.id.spi),
+        **parts.pair_extensions(sa.source, sa.destination),
+        **parts.new_pair_extensions(moved.source, moved.destination),
+        **({} if moved.encap == sa.encap else _encap_extensions(moved.encap)),
     }
 
 
@@ -241,6 +250,17 @@ def _decode_policy(message: Message) -> Policy:
         index=fixed.id,
         usage=parts.decode_usage(message.extensions),
     )
+
+
+def _encap_extensions(encap: Encap | None) -> dict[int, Extension]:
+    """Return the extensions of an encapsulation in UDP (RFC 3948), or of none."""
+    if encap is None:
+        return {ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(0)}
+    return {
+        ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(_UDP_ENCAP_ESPINUDP),
+        ExtensionType.X_NAT_T_SPORT: NatTPortExtension(encap.source_port),
+        ExtensionType.X_NAT_T_DPORT: NatTPortExtension(encap.destination_port),
+    }
 
 
 def _number(algorithm: Algorithm | None) -> int:

@@ -37,6 +37,7 @@ class MessageType(OpenEnum):
     X_SPDDELETE2 = lib.SADB_X_SPDDELETE2
     X_NAT_T_NEW_MAPPING = lib.SADB_X_NAT_T_NEW_MAPPING
     X_MIGRATE = lib.SADB_X_MIGRATE
+    X_ADDRUPDATE = lib.SADB_X_ADDRUPDATE
 
     def __str__(self) -> str:
         return _name(self, "")
@@ -87,6 +88,8 @@ class ExtensionType(OpenEnum):
     X_SEC_CTX = lib.SADB_X_EXT_SEC_CTX
     X_KMADDRESS = lib.SADB_X_EXT_KMADDRESS
     X_FILTER = lib.SADB_X_EXT_FILTER
+    X_NEW_ADDRESS_SRC = lib.SADB_X_EXT_NEW_ADDRESS_SRC
+    X_NEW_ADDRESS_DST = lib.SADB_X_EXT_NEW_ADDRESS_DST
 
     def __str__(self) -> str:
         return _name(self, "EXT_")

@@ -42,6 +42,11 @@ def pair_extensions(source: IPAddress, destination: IPAddress) -> dict[int, Exte
     return {ExtensionType.ADDRESS_SRC: _host(source), ExtensionType.ADDRESS_DST: _host(destination)}
 
 
+def new_pair_extensions(source: IPAddress, destination: IPAddress) -> dict[int, Extension]:
+    """Return the extensions for the two ends that an SA shall have (draft-schilcher-mobike-pfkey-extension-01 §3)."""
+    return {ExtensionType.X_NEW_ADDRESS_SRC: _host(source), ExtensionType.X_NEW_ADDRESS_DST: _host(destination)}
+
+
 def prefix_extension(prefix: Prefix, protocol: int = 0, port: Port | None = None) -> AddressExtension:
     """Return the extension of a prefix, with the protocol and port that a selector has beside it."""
     return AddressExtension(

@@ -37,8 +37,7 @@ _NOT_TAKEN = "Linux sends it, and takes it from nobody"
 _NOT_USED = "Linux neither takes nor sends it"
 #: What is asked to find out, the refusal that means no, and what it says of the kernel.
 _PROBED = {
-    # Its draft leaves the number open: this is the first that Linux does not have.
-    Feature.ADDRUPDATE: (MessageType(25), errno.EOPNOTSUPP, _NOT_USED),
+    Feature.ADDRUPDATE: (MessageType.X_ADDRUPDATE, errno.EOPNOTSUPP, _NOT_USED),
     Feature.MIGRATE: (
         MessageType.X_MIGRATE,
         errno.ENOPROTOOPT,

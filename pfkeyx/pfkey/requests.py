@@ -147,6 +147,17 @@ class PfkeyDialect:
         message = Message(MessageType.X_MIGRATE, extensions=extensions)
         return make_request("migrate policy", policy_id, message, Answer.ACK, nothing, hints=_MOVE_HINTS)
 
+    def update_address(self, sa: SA, moved: SA) -> Request[None]:
+        """Return the request that gives one SA the ends and the encapsulation of `moved` (SADB_X_ADDRUPDATE)."""
+        checks.check_sa_id("update address", sa.id)
+        checks.check_pair("update address", moved.source, moved.destination)
+        for address in (moved.source, moved.destination):
+            checks.check_end("update address", address)
+        limits.check_sa_id("update address", sa.id)
+        extensions = codec.addrupdate_extensions(sa, moved)
+        message = Message(MessageType.X_ADDRUPDATE, codec.SATYPES[sa.id.protocol], extensions=extensions)
+        return make_request("update address", sa, message, Answer.ACK, nothing, needs=(Feature.ADDRUPDATE,))
+
     def register(self) -> Request[SupportedAlgorithms]:
         """Return the request for the kernel's algorithms, which registers nobody (SADB_REGISTER, RFC 2367 §3.1.7)."""
         return make_request("register", "", Message(MessageType.REGISTER), Answer.ONE, _supported)

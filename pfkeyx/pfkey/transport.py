@@ -10,7 +10,7 @@ import random
 import socket
 from collections.abc import Iterator, Sequence
 from itertools import count, groupby
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from pfkeyx.errors import AnswerLostError, KernelError, UnsupportedError
 from pfkeyx.operation import Batch, Exchange, Request, Stream
@@ -61,6 +61,10 @@ class PfkeyTransport:
     def another(self) -> "PfkeyTransport":
         """Open a further socket in the same namespace."""
         return PfkeyTransport(self._netns)
+
+    def aside(self) -> NoReturn:
+        """Raise `UnsupportedError`: nothing is asked over XFRM by who speaks PF_KEY."""
+        raise UnsupportedError("XFRM", "this engine speaks PF_KEY: open the xfrm engine")
 
     def has_sent(self, sender: int, sequence: int) -> bool:
         """Return whether a change with this pid and seq was asked for here."""

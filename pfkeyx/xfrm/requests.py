@@ -2,7 +2,8 @@
 
 import errno
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -29,9 +30,10 @@ from pfkeyx.checks import (
     spi_hints,
     spi_maximum,
 )
+from pfkeyx.dialect import Dialect
 from pfkeyx.errors import InvalidRequestError, UnsupportedError
 from pfkeyx.events import Acquire
-from pfkeyx.features import Feature
+from pfkeyx.features import Feature, Support
 from pfkeyx.model import (
     SA,
     Policy,
@@ -44,7 +46,7 @@ from pfkeyx.model import (
     SPIRequest,
     any_selector,
 )
-from pfkeyx.operation import Request
+from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.answers import Answer, Wire, every, is_dump, nothing, only
@@ -77,18 +79,37 @@ _ANSWERED = {
 
 
 class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
-    """NETLINK_XFRM: everything that the model can say. It remembers what it has found out about its kernel."""
+    """NETLINK_XFRM: everything that the model can say. It remembers what it has found out about its kernel.
+
+    `open_aside` returns PF_KEY's dialect, for the one message that XFRM does not have.
+    """
 
     name = "xfrm"
     sends_together = True
 
-    def __init__(self) -> None:
+    def __init__(self, open_aside: Callable[[], Dialect] | None = None) -> None:
         ProgressRequests.__init__(self)
         Probing.__init__(self)
+        self._open_aside = open_aside
 
     def as_shown(self, sa: SA) -> SA:
         """Return the SA: a read shows all of it."""
         return sa
+
+    def supports(self, feature: Feature) -> Operation[Support]:
+        """Probe the kernel for a feature without changing anything; it is asked once, but for PF_KEY's own."""
+        if feature is not Feature.ADDRUPDATE or self._open_aside is None:
+            return (yield from Probing.supports(self, feature))
+        try:
+            return (yield from put_aside(self._open_aside().supports(feature)))
+        except UnsupportedError as error:
+            return Support(False, str(error))
+
+    def update_address(self, sa: SA, moved: SA) -> Request[None]:
+        """Return the request that moves one SA, found by its SPI, to where `moved` is (SADB_X_ADDRUPDATE)."""
+        if self._open_aside is None:
+            raise UnsupportedError(Feature.ADDRUPDATE.value, f"update address {sa}: {ONLY_PFKEY[Feature.ADDRUPDATE]}")
+        return replace(self._open_aside().update_address(sa, moved), aside=True)
 
     def get_spi(self, wanted: SPIRequest) -> Request[int]:
         """Return the request for an SPI (XFRM_MSG_ALLOCSPI)."""

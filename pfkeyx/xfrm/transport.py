@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Self
@@ -26,7 +26,7 @@ from pyroute2.netlink import (
 
 from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, open_raw
-from pfkeyx.operation import Batch, Exchange, Request, Stream
+from pfkeyx.operation import Batch, Exchange, Request, Stream, Transport
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.answers import Answer, Wire
@@ -79,9 +79,9 @@ def open_socket(netns: str | None, groups: Sequence[int] = (), receive_buffer: i
 class XfrmTransport:
     """A socket for requests. Synchronization: one operation at a time, from one thread."""
 
-    def __init__(self, netns: str | None = None) -> None:
+    def __init__(self, netns: str | None = None, open_aside: Callable[[str | None], Transport] | None = None) -> None:
         sock = open_socket(netns)
-        self._begin(sock, sock.getsockname()[0], netns)
+        self._begin(sock, sock.getsockname()[0], netns, open_aside)
 
     @classmethod
     def over(cls, sock: socket.socket, port: int) -> Self:
@@ -93,10 +93,18 @@ class XfrmTransport:
         transport._begin(sock, port, None)
         return transport
 
-    def _begin(self, sock: socket.socket, port: int, netns: str | None) -> None:
+    def _begin(
+        self,
+        sock: socket.socket,
+        port: int,
+        netns: str | None,
+        open_aside: Callable[[str | None], Transport] | None = None,
+    ) -> None:
         self._socket = sock
         self._port = port
         self._netns = netns
+        self._open_aside = open_aside
+        self._aside: Transport | None = None
         self._first = self._sequence = int.from_bytes(os.urandom(3), "big")
         self._is_behind = False
         self._sendable = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _SEND_OVERHEAD
@@ -109,10 +117,20 @@ class XfrmTransport:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+        if self._aside is not None:
+            self._aside.close()
 
     def another(self) -> "XfrmTransport":
         """Open a further socket in the same namespace."""
         return XfrmTransport(self._netns)
+
+    def aside(self) -> Transport:
+        """Return a transport of PF_KEY, which is opened when it is wanted first; see `Transport.aside`."""
+        if self._aside is None:
+            if self._open_aside is None:
+                raise UnsupportedError("PF_KEY", "this engine has no other socket than the one that it was given")
+            self._aside = self._open_aside(self._netns)
+        return self._aside
 
     def has_sent(self, sender: int, sequence: int) -> bool:
         """Return whether a change with this nlmsg_pid and nlmsg_seq was asked for here."""

@@ -64,6 +64,8 @@ SEEDS: dict[int, Extension] = {
     ExtensionType.X_SEC_CTX: SecurityContextExtension(1, 1, b"system_u:object_r:ipsec_spd_t:s0\0"),
     ExtensionType.X_KMADDRESS: KMAddressExtension(V6, V6, 500, 4500),
     ExtensionType.X_FILTER: FilterExtension(2, V4, 24, V4, 32),
+    ExtensionType.X_NEW_ADDRESS_SRC: ADDRESS_4,
+    ExtensionType.X_NEW_ADDRESS_DST: ADDRESS_6,
     99: Unknown(99, bytes(12)),
 }
 

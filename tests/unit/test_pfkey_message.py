@@ -40,6 +40,7 @@ from pfkeyx.pfkey.message import (
     read,
     read_header,
 )
+from tests import linux
 from tests.unit.pfkey_bytes import (
     OTHER_V4,
     OTHER_V6,
@@ -74,23 +75,33 @@ def header_numbers() -> dict[str, int]:
     return {name: int(number) for name, number in re.findall(r"#define\s+(SADB_\w+)\s+(\d+)\b", HEADER.read_text())}
 
 
-@pytest.mark.parametrize("kind", [MessageType, SAType, ExtensionType], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "members", [linux.MESSAGES, list(SAType), linux.EXTENSIONS], ids=lambda it: type(it[0]).__name__
+)
 def test_every_member_has_the_name_and_number_of_the_header(
-    kind: type[MessageType] | type[SAType] | type[ExtensionType],
+    members: list[MessageType] | list[SAType] | list[ExtensionType],
 ) -> None:
     numbers = header_numbers()
-    assert {str(member): int(member) for member in kind} == {str(member): numbers[str(member)] for member in kind}
+    assert {str(member): int(member) for member in members} == {str(member): numbers[str(member)] for member in members}
+
+
+def test_the_message_of_the_draft_has_the_first_numbers_that_the_header_does_not_have() -> None:
+    taken = header_numbers()
+    assert int(MessageType.X_ADDRUPDATE) == taken["SADB_MAX"] + 1
+    assert [int(it) for it in ExtensionType if it not in linux.EXTENSIONS] == [
+        taken["SADB_EXT_MAX"] + n for n in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("kind", "first", "last"),
-    [(MessageType, "SADB_GETSPI", "SADB_X_MIGRATE"), (ExtensionType, "SADB_EXT_SA", "SADB_X_EXT_FILTER")],
+    ("members", "first", "last"),
+    [(linux.MESSAGES, "SADB_GETSPI", "SADB_X_MIGRATE"), (linux.EXTENSIONS, "SADB_EXT_SA", "SADB_X_EXT_FILTER")],
 )
 def test_no_message_and_no_extension_of_the_header_up_to_migrate_and_filter_is_left_out(
-    kind: type[MessageType] | type[ExtensionType], first: str, last: str
+    members: list[MessageType] | list[ExtensionType], first: str, last: str
 ) -> None:
     numbers = header_numbers()
-    assert sorted(kind) == list(range(numbers[first], numbers[last] + 1))
+    assert sorted(members) == list(range(numbers[first], numbers[last] + 1))
 
 
 def test_a_number_without_a_name_prints_as_itself() -> None:
@@ -231,7 +242,8 @@ EXPECTED: dict[str, tuple[int, Extension, bytes]] = {
         FilterExtension(0, IPv6Address("::"), 0, IPv6Address("::"), 0),
         bytes(32) + struct.pack("=HBB", 0, 0, 0),
     ),
-    "an extension that has no name here": (27, Unknown(27, b"whatever is in it!!!"), b"whatever is in it!!!"),
+    "a new source": (27, AddressExtension(V6, 128), struct.pack("=BBH", 0, 128, 0) + sockaddr(V6, 0)),
+    "an extension that has no name here": (77, Unknown(77, b"whatever is in it!!!"), b"whatever is in it!!!"),
     "an extension of the greatest type": (65535, Unknown(65535, b"1234"), b"1234"),
 }
 

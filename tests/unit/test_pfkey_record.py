@@ -3,7 +3,7 @@
 from itertools import product
 
 from lab import kernels
-from pfkeyx.pfkey.message import ExtensionType, MessageType
+from tests import linux
 from tests.kernel.record import FROM, PFKEY, TO, claims_by_kernel
 
 
@@ -12,7 +12,7 @@ def test_every_kernel_of_the_matrix_has_a_record() -> None:
 
 
 def test_every_message_and_extension_is_in_the_record_of_each_kernel_both_ways_and_in_both_ip_versions() -> None:
-    subjects = [*MessageType, *ExtensionType]
+    subjects = [*linux.MESSAGES, *linux.EXTENSIONS]
     every = {f"{subject} {way} IPv{family}" for subject, way, family in product(subjects, (TO, FROM), (4, 6))}
     for claims in claims_by_kernel(PFKEY).values():
         assert set(claims) == every

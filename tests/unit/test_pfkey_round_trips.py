@@ -88,7 +88,7 @@ def tuples_of(item: st.SearchStrategy[Item]) -> st.SearchStrategy[tuple[Item, ..
 EXTENSIONS: dict[int, st.SearchStrategy[Extension]] = {
     1: st.builds(SAExtension, u32, u8, u8, u8, u8, u32),
     **dict.fromkeys((2, 3, 4), lifetimes),
-    **dict.fromkeys((5, 6, 7, 23), addresses()),
+    **dict.fromkeys((5, 6, 7, 23, 27, 28), addresses()),
     **dict.fromkeys((8, 9), keys()),
     **dict.fromkeys(
         (10, 11),

@@ -28,6 +28,7 @@ from pfkeyx import (
     SAId,
     Selector,
     Support,
+    TcpEncap,
     Template,
     UdpEncap,
     UnsupportedError,
@@ -91,11 +92,42 @@ def test_a_method_that_the_kernel_lacks_is_passed_over_with_the_reason() -> None
     assert (Method.MIGRATE_STATE, "the kernel has no XFRM_MSG_MIGRATE_STATE") in plan.steps[0].sas[0].passed_over
 
 
-def test_a_kernel_that_has_addrupdate_is_not_thought_to_be_asked() -> None:
-    supports = EVERY_METHOD | {Method.ADDRUPDATE: Support(True, "the kernel understands SADB_X_ADDRUPDATE")}
-    plan = make_plan(UPDATE, SAS, POLICIES, supports)
-    assert {move.method for move in plan.sa_moves()} == {Method.MIGRATE_STATE}
-    assert "nothing here sends it" in dict(plan.steps[0].sas[0].passed_over)[Method.ADDRUPDATE]
+ADDRUPDATE = EVERY_METHOD | {Method.ADDRUPDATE: Support(True, "the kernel understands SADB_X_ADDRUPDATE")}
+
+
+def test_a_kernel_that_has_addrupdate_moves_by_it() -> None:
+    plan = make_plan(UPDATE, SAS, POLICIES, ADDRUPDATE)
+    assert {(move.method, move.undo) for move in plan.sa_moves()} == {(Method.ADDRUPDATE, Method.ADDRUPDATE)}
+    assert plan.losses == {Loss.TIMER_PHASE}
+    # What travels over PF_KEY is no part of the datagram that blocks its policies.
+    assert "allow again only when it is known to have moved" in str(plan)
+
+
+@pytest.mark.parametrize(
+    ("sa", "encap", "reason"),
+    [
+        (replace(OUTBOUND, id=replace(OUTBOUND.id, mark=Mark(7))), KEEP, "unmarked"),
+        (replace(OUTBOUND, offload=Offload(2)), KEEP, "interface"),
+        (replace(OUTBOUND, encap=TcpEncap()), None, "in UDP"),
+        (replace(OUTBOUND, encap=UdpEncap(original_address=LOCAL)), UdpEncap(4501, 4500), "in UDP"),
+    ],
+    ids=["mark", "offload", "TCP", "address before a NAT"],
+)
+def test_addrupdate_is_not_used_for_what_pf_key_cannot_say(sa: SA, encap: UdpEncap | Keep | None, reason: str) -> None:
+    plan = make_plan(replace(UPDATE, encap=encap), [sa], POLICIES, ADDRUPDATE)
+    first = plan.steps[0].sas[0]
+    assert first.method is not Method.ADDRUPDATE
+    assert reason in dict(first.passed_over)[Method.ADDRUPDATE]
+
+
+def test_an_optional_template_is_no_obstacle_where_its_policy_can_be_blocked() -> None:
+    out, *others = POLICIES
+    optional = replace(out, templates=tuple(replace(it, optional=True) for it in out.templates))
+    plan = make_plan(UPDATE, SAS, [optional, *others], ADDRUPDATE)
+    assert {move.method for move in plan.sa_moves()} == {Method.ADDRUPDATE}
+    alone = {method: Support(False, "") for method in Method} | {Method.ADDRUPDATE: Support(True, "")}
+    with pytest.raises(UnsupportedError, match="cannot block a policy whose template is optional"):
+        make_plan(UPDATE, SAS, [optional, *others], alone, can_block=False)
 
 
 def test_only_what_would_be_blocked_is_held() -> None:
