@@ -114,17 +114,19 @@ class Migrated:
 
 @dataclass(frozen=True, slots=True)
 class SAMigrated:
-    """One SA was moved, found by its SPI (XFRM_MSG_MIGRATE_STATE), by whomever; `sa_id` is what it was found by before.
+    """One SA was moved, found by its SPI, by whomever; `sa_id` is what it was found by before.
 
-    `encap` is the SA's from now on, whether the mover gave it or left it; with `removes_encap` the mover took it away.
-    `mark` is the SA's new one, where the mover gave one. PF_KEY does not tell.
+    XFRM tells of XFRM_MSG_MIGRATE_STATE, and of SADB_X_ADDRUPDATE in the same words: `encap` is the SA's from now on,
+    whether the mover gave it or left it; with `removes_encap` the mover took it away. `mark` is the SA's new one, where
+    the mover gave one. PF_KEY tells of SADB_X_ADDRUPDATE alone, and neither reqid nor selector; its `encap` is the one
+    that the mover gave.
     """
 
     sa_id: SAId
     new_source: IPAddress
     new_destination: IPAddress
-    reqid: int
-    selector: Selector | None
+    reqid: int | None = None
+    selector: Selector | None = None
     encap: Encap | None = None
     removes_encap: bool = False
     mark: Mark | None = None

@@ -208,6 +208,18 @@ def decode_supported(message: Message) -> SupportedAlgorithms:
     )
 
 
+def decode_encap(extensions: Mapping[int, Any]) -> UdpEncap | None:
+    """Return the encapsulation that NAT-T's extensions say, None for none."""
+    kind = extensions.get(ExtensionType.X_NAT_T_TYPE, NatTTypeExtension(0))
+    if not kind.type:
+        return None
+    source, destination = (
+        extensions.get(exttype, NatTPortExtension(0)).port
+        for exttype in (ExtensionType.X_NAT_T_SPORT, ExtensionType.X_NAT_T_DPORT)
+    )
+    return UdpEncap(source, destination)
+
+
 def _decode_sa(message: Message) -> SA:
     extensions: Mapping[int, Any] = message.extensions
     fixed = message.need(ExtensionType.SA, SAExtension)
@@ -223,7 +235,7 @@ def _decode_sa(message: Message) -> SA:
         encryption=_decode_encryption(protocol, fixed.encrypt, extensions.get(ExtensionType.KEY_ENCRYPT)),
         authentication=_decode_authentication(fixed.auth, extensions.get(ExtensionType.KEY_AUTH)),
         compression=by_pfkey_number(fixed.encrypt, Kind.COMPRESSION) if protocol is Protocol.IPCOMP else None,
-        encap=_decode_encap(extensions),
+        encap=decode_encap(extensions),
         selector=_decode_proxy(extensions.get(ExtensionType.ADDRESS_PROXY), source, fixed.state),
         lifetime=parts.decode_lifetime(extensions),
         replay_window=fixed.replay,
@@ -280,16 +292,6 @@ def _decode_authentication(number: int, key: KeyExtension | None) -> Authenticat
         return None
     algorithm = by_pfkey_number(number, Kind.AUTHENTICATION)
     return Authentication(algorithm, key.key if key else Key(b""), algorithm.pfkey_icv_bits)
-
-
-def _decode_encap(extensions: Mapping[int, Any]) -> UdpEncap | None:
-    if ExtensionType.X_NAT_T_TYPE not in extensions:
-        return None
-    source, destination = (
-        extensions.get(exttype, NatTPortExtension(0)).port
-        for exttype in (ExtensionType.X_NAT_T_SPORT, ExtensionType.X_NAT_T_DPORT)
-    )
-    return UdpEncap(source, destination)
 
 
 def _decode_proxy(proxy: AddressExtension | None, source: IPAddress, state: int) -> Selector | None:

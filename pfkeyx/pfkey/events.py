@@ -12,8 +12,9 @@ from pfkeyx.events import (
     Proposal,
     SAChange,
     SAFlush,
+    SAMigrated,
 )
-from pfkeyx.model import AddressPair, Direction, Lifetime, PolicyId, Protocol
+from pfkeyx.model import AddressPair, Direction, Lifetime, PolicyId, Protocol, SAId
 from pfkeyx.pfkey import codec, parts
 from pfkeyx.pfkey.extensions import (
     AddressExtension,
@@ -86,6 +87,20 @@ def decode_migrated(message: Message) -> Migrated:
         PolicyId(selector, direction),
         pairs,
         AddressPair(kmaddress.local, kmaddress.remote) if isinstance(kmaddress, KMAddressExtension) else None,
+    )
+
+
+def decode_sa_migrated(message: Message) -> SAMigrated:
+    """Return the event of a SADB_X_ADDRUPDATE (draft-schilcher-mobike-pfkey-extension-01 §3)."""
+    source = message.need(ExtensionType.X_NEW_ADDRESS_SRC, AddressExtension).address
+    destination = message.need(ExtensionType.ADDRESS_DST, AddressExtension).address
+    encap, is_given = codec.decode_encap(message.extensions), ExtensionType.X_NAT_T_TYPE in message.extensions
+    return SAMigrated(
+        SAId(destination, message.need(ExtensionType.SA, SAExtension).spi, _protocol(message)),
+        source,
+        message.need(ExtensionType.X_NEW_ADDRESS_DST, AddressExtension).address,
+        encap=encap,
+        removes_encap=is_given and encap is None,
     )
 
 

@@ -16,6 +16,7 @@ from pfkeyx.events import (
     PolicyFlush,
     SAChange,
     SAFlush,
+    SAMigrated,
 )
 from pfkeyx.pfkey.codec import PROTOCOLS
 from pfkeyx.pfkey.events import (
@@ -26,6 +27,7 @@ from pfkeyx.pfkey.events import (
     decode_policy_change,
     decode_sa_change,
     decode_sa_flush,
+    decode_sa_migrated,
 )
 from pfkeyx.pfkey.message import Message, MessageType, SAType, read, read_header
 from pfkeyx.pfkey.sockets import PfkeySocket
@@ -40,6 +42,7 @@ _DECODERS: dict[MessageType, tuple[type[Event], Callable[[Message], Event]]] = {
     MessageType.EXPIRE: (Expire, decode_expire),
     MessageType.X_NAT_T_NEW_MAPPING: (NatMapping, decode_nat_mapping),
     MessageType.X_MIGRATE: (Migrated, decode_migrated),
+    MessageType.X_ADDRUPDATE: (SAMigrated, decode_sa_migrated),
     MessageType.ADD: (SAChange, decode_sa_change),
     MessageType.UPDATE: (SAChange, decode_sa_change),
     MessageType.DELETE: (SAChange, decode_sa_change),

@@ -43,7 +43,6 @@ from pfkeyx import (
     Report,
     SADInfo,
     SAId,
-    SAMigrated,
     SAProgress,
     Support,
     UnsupportedError,
@@ -361,7 +360,7 @@ def test_a_closed_engine_neither_streams_nor_listens() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [PolicyExpire, SAMigrated, SAProgress, Report, DefaultPolicyChange], ids=lambda kind: str(kind.__name__)
+    "kind", [PolicyExpire, SAProgress, Report, DefaultPolicyChange], ids=lambda kind: str(kind.__name__)
 )
 def test_what_pfkey_never_tells_of_cannot_be_listened_for(kind: type[Event]) -> None:
     engine = Engine(PfkeyDialect(), ScriptedKernel([]))
