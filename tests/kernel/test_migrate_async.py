@@ -24,9 +24,9 @@ from tests.kernel.values import encryption
 
 
 class ManyScene(GatewayScene):
-    """So many tunnels that they do not move in one datagram."""
+    """So many tunnels that they move in three datagrams."""
 
-    remotes = 9
+    remotes = 17
 
 
 #: Of the tunnels' SAs, all.
