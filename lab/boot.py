@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from lab import LabError, cache, kvm, tools
+from lab import LabError, cache, kvm, module, tools
 from lab.cache import Image
 from lab.job import TIMED_OUT, Job
 from lab.kernels import Kernel
@@ -43,7 +43,8 @@ def run(kernel: Kernel, job: Job) -> int:
     tools.find("busybox", "busybox-static")
     with cache.image(kernel) as image, tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as name:
         shared = Path(name)
-        _write_scripts(kernel, image, job, shared)
+        built = module.build(kernel, image) if kernel.has_addrupdate else None
+        _write_scripts(kernel, image, built, job, shared)
         command = _virtme_command(virtme, image, job, shared)
         status = _watch(command, shared, time.monotonic() + job.timeout_s)
         if status is not None:
@@ -71,9 +72,9 @@ def _virtme_command(virtme: str, image: Image, job: Job, shared: Path) -> list[s
     return [*command, "--script-sh", f"sh {_GUEST}/shared/start"]
 
 
-def _write_scripts(kernel: Kernel, image: Image, job: Job, shared: Path) -> None:
+def _write_scripts(kernel: Kernel, image: Image, built: Path | None, job: Job, shared: Path) -> None:
     """Write what the guest runs: `start`, which calls guest.sh, and `command`, which guest.sh calls."""
-    arguments = [str(_GUEST_SCRIPT), str(image.modules), *map(str, job.rwdirs)]
+    arguments = [str(_GUEST_SCRIPT), str(image.modules), str(built or ""), *map(str, job.rwdirs)]
     (shared / "start").write_text(f"exec sh {shlex.join(arguments)} 2>&1\n")
     environment = [f"{name}={value}" for name, value in job.environment(kernel.name).items()]
     words = shlex.join([*environment, *job.command])

@@ -1,13 +1,15 @@
-# Runs as root in a booted guest, before the command: sh guest.sh MODULES [RWDIR...]
+# Runs as root in a booted guest, before the command: sh guest.sh MODULES AF_KEY [RWDIR...]
 #
 # virtme mounts the host's files so that every step of every path asks the host, which costs an emulated guest most
 # of its time. Here the same export is mounted again with a cache, and put over each folder as the lower layer of
 # an overlay: reading is fast, and what is written is thrown away with the guest. The folders that may be written
-# (RWDIR, exported at /run/lab/rw/0, 1, ...) and the kernel's modules (MODULES) go on top.
+# (RWDIR, exported at /run/lab/rw/0, 1, ...) and the kernel's modules (MODULES) go on top, with AF_KEY for its af_key
+# if that is given.
 set -e
 lab=/run/lab
 modules=$1
-shift
+af_key=$2
+shift 2
 
 export_tag=$(findmnt --noheadings --output SOURCE "$lab/root")
 umount "$lab/root"
@@ -25,6 +27,10 @@ done
 
 mkdir -p "/lib/modules/$(uname -r)"
 mount --bind "$lab/root$modules" "/lib/modules/$(uname -r)"
+if [ -n "$af_key" ]; then
+    # Under any name: who loads a module sees from its first bytes whether it is compressed.
+    mount --bind "$lab/root$af_key" /lib/modules/"$(uname -r)"/kernel/net/key/af_key.ko*
+fi
 number=0
 for folder; do
     mount --bind "$lab/rw/$number" "$folder"
