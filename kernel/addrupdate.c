@@ -5,6 +5,7 @@
  * Included by af_key.c.
  */
 
+#ifdef CONFIG_NET_KEY_MIGRATE
 struct pfkey_addrupdate {
 	xfrm_address_t		saddr;
 	xfrm_address_t		daddr;
@@ -14,6 +15,8 @@ struct pfkey_addrupdate {
 	struct xfrm_encap_tmpl	*encap;
 	struct xfrm_encap_tmpl	natt;
 };
+
+#include "compat.c"
 
 static bool pfkey_is_host(const xfrm_address_t *addr, unsigned short family)
 {
@@ -161,25 +164,9 @@ static struct xfrm_state *pfkey_addrupdate_clone(struct xfrm_state *x,
 		.mapping_maxage = x->mapping_maxage,
 		.nat_keepalive_interval = x->nat_keepalive_interval,
 	};
-	struct xfrm_state *xc;
-	int err;
+	struct xfrm_state *xc = xfrm_state_migrate_create(x, &m, xs_net(x), NULL);
 
-	xc = xfrm_state_migrate_create(x, &m, xs_net(x), NULL);
-	if (!xc)
-		return ERR_PTR(-EINVAL);
-
-	/* The kernel's clone of an SA without AEAD has lost its IV generator. */
-	if (xc->geniv != x->geniv) {
-		xc->geniv = x->geniv;
-		xc->type->destructor(xc);
-		err = xc->type->init_state(xc, NULL);
-		if (err) {
-			xc->km.state = XFRM_STATE_DEAD;
-			xfrm_state_put(xc);
-			return ERR_PTR(err);
-		}
-	}
-	return xc;
+	return xc ? pfkey_restore_geniv(xc, x) : ERR_PTR(-EINVAL);
 }
 
 static int pfkey_put_migrate_state(struct sk_buff *skb, const struct xfrm_state *x,
@@ -241,8 +228,6 @@ static void pfkey_addrupdate_notify(const struct xfrm_state *x, const struct xfr
 		kfree_skb(skb);
 	rcu_read_unlock();
 }
-#else
-#include "clone.c"
 #endif
 
 /* Both SAs are in the tables for a moment, but only one of them is valid at any
@@ -416,3 +401,10 @@ out:
 	xfrm_state_put(x);
 	return err;
 }
+#else
+static int pfkey_addrupdate(struct sock *sk, struct sk_buff *skb, const struct sadb_msg *hdr,
+			    void * const *ext_hdrs)
+{
+	return -ENOPROTOOPT;
+}
+#endif

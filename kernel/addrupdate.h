@@ -9,9 +9,6 @@
 #include <net/ipv6.h>
 #include <net/netlink.h>
 
-/* The last extension that every message may carry, as <linux/pfkeyv2.h> has it. */
-enum { SADB_EXT_COMMON_MAX = SADB_EXT_MAX };
-
 #define SADB_X_ADDRUPDATE		25
 #define SADB_X_EXT_NEW_ADDRESS_SRC	27
 #define SADB_X_EXT_NEW_ADDRESS_DST	28
@@ -24,5 +21,5 @@ enum { SADB_EXT_COMMON_MAX = SADB_EXT_MAX };
 /* The new extensions are unknown to every message but the one that they belong to. */
 static inline u16 pfkey_ext_max(const struct sadb_msg *hdr)
 {
-	return hdr->sadb_msg_type == SADB_X_ADDRUPDATE ? SADB_EXT_MAX : SADB_EXT_COMMON_MAX;
+	return hdr->sadb_msg_type == SADB_X_ADDRUPDATE ? SADB_EXT_MAX : SADB_X_EXT_FILTER;
 }

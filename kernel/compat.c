@@ -1,8 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A copy of an SA for its new addresses, in kernels that have no
- * xfrm_state_migrate_create(). Included by addrupdate.c.
+ * What addrupdate.c needs of kernels that are not the newest. Included by it.
  */
+
+#ifdef XFRM_MSG_MIGRATE_STATE
+/* xfrm_state_migrate_create() copies the IV generator of AEAD ciphers alone:
+ * without theirs, others get another transform, which for CTR is a wrong one.
+ */
+static struct xfrm_state *pfkey_restore_geniv(struct xfrm_state *xc, const struct xfrm_state *x)
+{
+	int err;
+
+	if (xc->geniv == x->geniv)
+		return xc;
+	xc->geniv = x->geniv;
+	xc->type->destructor(xc);
+	err = xc->type->init_state(xc, NULL);
+	if (err) {
+		xc->km.state = XFRM_STATE_DEAD;
+		xfrm_state_put(xc);
+		return ERR_PTR(err);
+	}
+	return xc;
+}
+#else
+/* Before 7.2, whatever copies an SA puts the copy into the tables too. */
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
 #error "SAs of this kernel have parts that are not copied here"
@@ -129,4 +151,6 @@ static void xfrm_migrate_sync(struct xfrm_state *xc, const struct xfrm_state *x)
 static void pfkey_addrupdate_notify(const struct xfrm_state *x, const struct xfrm_state *xc,
 				    const struct sadb_msg *hdr, struct net *net)
 {
+	/* No message of XFRM tells of one SA alone. */
 }
+#endif
