@@ -43,8 +43,9 @@ def run(kernel: Kernel, job: Job) -> int:
     tools.find("busybox", "busybox-static")
     with cache.image(kernel) as image, tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as name:
         shared = Path(name)
-        built = module.build(kernel, image) if kernel.has_addrupdate else None
-        _write_scripts(kernel, image, built, job, shared)
+        if kernel.has_addrupdate:
+            module.build(kernel, image, shared / "af_key.ko")
+        _write_scripts(kernel, image, job, shared)
         command = _virtme_command(virtme, image, job, shared)
         status = _watch(command, shared, time.monotonic() + job.timeout_s)
         if status is not None:
@@ -72,9 +73,9 @@ def _virtme_command(virtme: str, image: Image, job: Job, shared: Path) -> list[s
     return [*command, "--script-sh", f"sh {_GUEST}/shared/start"]
 
 
-def _write_scripts(kernel: Kernel, image: Image, built: Path | None, job: Job, shared: Path) -> None:
+def _write_scripts(kernel: Kernel, image: Image, job: Job, shared: Path) -> None:
     """Write what the guest runs: `start`, which calls guest.sh, and `command`, which guest.sh calls."""
-    arguments = [str(_GUEST_SCRIPT), str(image.modules), str(built or ""), *map(str, job.rwdirs)]
+    arguments = [str(_GUEST_SCRIPT), str(image.modules), *map(str, job.rwdirs)]
     (shared / "start").write_text(f"exec sh {shlex.join(arguments)} 2>&1\n")
     environment = [f"{name}={value}" for name, value in job.environment(kernel.name).items()]
     words = shlex.join([*environment, *job.command])

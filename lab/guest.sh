@@ -1,15 +1,14 @@
-# Runs as root in a booted guest, before the command: sh guest.sh MODULES AF_KEY [RWDIR...]
+# Runs as root in a booted guest, before the command: sh guest.sh MODULES [RWDIR...]
 #
 # virtme mounts the host's files so that every step of every path asks the host, which costs an emulated guest most
 # of its time. Here the same export is mounted again with a cache, and put over each folder as the lower layer of
 # an overlay: reading is fast, and what is written is thrown away with the guest. The folders that may be written
-# (RWDIR, exported at /run/lab/rw/0, 1, ...) and the kernel's modules (MODULES) go on top, with AF_KEY for its af_key
-# if that is given.
+# (RWDIR, exported at /run/lab/rw/0, 1, ...) and the kernel's modules (MODULES) go on top, and over their
+# af_key the one that is in the shared folder, if there is one.
 set -e
 lab=/run/lab
 modules=$1
-af_key=$2
-shift 2
+shift
 
 export_tag=$(findmnt --noheadings --output SOURCE "$lab/root")
 umount "$lab/root"
@@ -27,9 +26,9 @@ done
 
 mkdir -p "/lib/modules/$(uname -r)"
 mount --bind "$lab/root$modules" "/lib/modules/$(uname -r)"
-if [ -n "$af_key" ]; then
-    # Under any name: who loads a module sees from its first bytes whether it is compressed.
-    mount --bind "$lab/root$af_key" /lib/modules/"$(uname -r)"/kernel/net/key/af_key.ko*
+if [ -e "$lab/shared/af_key.ko" ]; then
+    # Whatever the name says: whether a module is compressed is seen from its first bytes.
+    mount --bind "$lab/shared/af_key.ko" /lib/modules/"$(uname -r)"/kernel/net/key/af_key.ko*
 fi
 number=0
 for folder; do

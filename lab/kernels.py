@@ -54,8 +54,7 @@ class Matrix:
             kernel = self.kernels[name.removesuffix(ADDRUPDATE)]
         except KeyError:
             known = ", ".join(self.kernels)
-            choice = f"choose one of {known}, with or without {ADDRUPDATE} behind it"
-            raise LabError(f"there is no kernel {name!r} in {MATRIX_FILE.name}: {choice}") from None
+            raise LabError(f"there is no kernel {name!r} in {MATRIX_FILE.name}: choose one of {known}") from None
         return kernel.with_addrupdate() if name.endswith(ADDRUPDATE) else kernel
 
 

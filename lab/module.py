@@ -19,8 +19,8 @@ from lab.kernels import Kernel
 _SOURCES = Path(__file__).resolve().parent.parent / "kernel"
 
 
-def build(kernel: Kernel, image: Image) -> Path:
-    """Return the module for `image`, built when it is not there or when kernel/ has changed."""
+def build(kernel: Kernel, image: Image, target: Path) -> None:
+    """Write the module for `image` to `target`; it is built when it is not there or when kernel/ has changed."""
     home = image.modules / "addrupdate"
     with cache.lock(image.modules / "addrupdate.lock", fcntl.LOCK_EX):
         source = home / "usr/src" / f"linux-source-{image.series}.tar.xz"
@@ -29,7 +29,7 @@ def build(kernel: Kernel, image: Image) -> Path:
             _fetch(kernel, image, home)
         _make(image, home, source)
         source.unlink(missing_ok=True)
-    return home / "build/af_key.ko"
+        shutil.copy(home / "build/af_key.ko", target)
 
 
 def _fetch(kernel: Kernel, image: Image, home: Path) -> None:
