@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from lab import LabError, cache, kvm, tools
+from lab import LabError, cache, kvm, module, tools
 from lab.cache import Image
 from lab.job import TIMED_OUT, Job
 from lab.kernels import Kernel
@@ -43,6 +43,8 @@ def run(kernel: Kernel, job: Job) -> int:
     tools.find("busybox", "busybox-static")
     with cache.image(kernel) as image, tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as name:
         shared = Path(name)
+        if kernel.has_addrupdate:
+            module.build(kernel, image, shared / "af_key.ko")
         _write_scripts(kernel, image, job, shared)
         command = _virtme_command(virtme, image, job, shared)
         status = _watch(command, shared, time.monotonic() + job.timeout_s)

@@ -35,6 +35,11 @@ class Image:
     vmlinuz: Path
     modules: Path
 
+    @property
+    def series(self) -> str:
+        """The first two numbers of the version, as they are in the names of packages."""
+        return ".".join(self.release.split(".")[:2])
+
 
 def folder() -> Path:
     """Return where fetched kernels are kept: $PFKEYX_LAB_CACHE, or pfkeyx/lab in the user's cache folder."""
@@ -49,7 +54,7 @@ def image(kernel: Kernel) -> Iterator[Image]:
 
     Without a network the cached one does. The image stays in place while the context is open.
     """
-    with _newest("kernel", kernel.suites, folder() / kernel.name, debian.fetch_newest_kernel) as tree:
+    with _newest("kernel", kernel.suites, folder() / kernel.stock, debian.fetch_newest_kernel) as tree:
         yield Image(tree.name, _vmlinuz(tree), (tree / "lib/modules" / tree.name).resolve())
 
 
@@ -59,7 +64,7 @@ def headers(kernel: Kernel) -> Iterator[tuple[Path, ...]]:
 
     They hold no headers of the C library.
     """
-    home = folder() / kernel.name / "headers"
+    home = folder() / kernel.stock / "headers"
     with _newest("kernel headers", kernel.suites, home, debian.fetch_newest_headers) as tree:
         yield tree / "usr/include", tree / "usr/include/x86_64-linux-gnu"
 
@@ -69,9 +74,9 @@ def _newest(name: str, suites: Sequence[str], home: Path, fetch: _Fetch) -> Iter
     """Provide the newest tree below `home` of what is called `name`; it stays in place while the context is open."""
     home.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as in_use:
-        with _lock(home / "lock", fcntl.LOCK_EX):
+        with lock(home / "lock", fcntl.LOCK_EX):
             tree = _find_or_fetch(name, suites, home, fetch)
-            in_use.enter_context(_lock(tree, fcntl.LOCK_SH))
+            in_use.enter_context(lock(tree, fcntl.LOCK_SH))
         yield tree
 
 
@@ -126,7 +131,7 @@ def _index_modules(tree: Path, release: str) -> None:
 
 def _remove_unused(trees: list[Path]) -> None:
     for tree in trees:
-        with contextlib.suppress(BlockingIOError), _lock(tree, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with contextlib.suppress(BlockingIOError), lock(tree, fcntl.LOCK_EX | fcntl.LOCK_NB):
             shutil.rmtree(tree)
 
 
@@ -138,7 +143,7 @@ def _vmlinuz(tree: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _lock(path: Path, operation: int) -> Iterator[None]:
+def lock(path: Path, operation: int) -> Iterator[None]:
     """Hold flock on a folder or a file until the context ends, or the process does."""
     descriptor = os.open(path, os.O_RDONLY | (0 if path.is_dir() else os.O_CREAT), 0o644)
     try:

@@ -82,7 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--kernel", metavar="NAME", help="a kernel of kernels.toml, or host for the host's own")
+    parser.add_argument(
+        "--kernel",
+        metavar="NAME",
+        help=f"a kernel of kernels.toml, also with {kernels.ADDRUPDATE} behind it, or host for the host's own",
+    )
     parser.add_argument(
         "--rwdir",
         metavar="DIR",

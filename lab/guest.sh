@@ -3,7 +3,8 @@
 # virtme mounts the host's files so that every step of every path asks the host, which costs an emulated guest most
 # of its time. Here the same export is mounted again with a cache, and put over each folder as the lower layer of
 # an overlay: reading is fast, and what is written is thrown away with the guest. The folders that may be written
-# (RWDIR, exported at /run/lab/rw/0, 1, ...) and the kernel's modules (MODULES) go on top.
+# (RWDIR, exported at /run/lab/rw/0, 1, ...) and the kernel's modules (MODULES) go on top, and over their
+# af_key the one that is in the shared folder, if there is one.
 #
 # To start a process takes an emulated guest up to a second, so there is one for all folders, not one for each.
 set -e
@@ -34,6 +35,10 @@ mount --all --fstab "$lab/fstab"
 
 mkdir -p "/lib/modules/$(uname -r)"
 mount --bind "$lab/root$modules" "/lib/modules/$(uname -r)"
+if [ -e "$lab/shared/af_key.ko" ]; then
+    # Whatever the name says: whether a module is compressed is seen from its first bytes.
+    mount --bind "$lab/shared/af_key.ko" /lib/modules/"$(uname -r)"/kernel/net/key/af_key.ko*
+fi
 number=0
 for folder; do
     mount --bind "$lab/rw/$number" "$folder"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import LabError
 
+#: Behind a kernel's name it means that kernel with the module of kernel/.
+ADDRUPDATE = "+addrupdate"
 MATRIX_FILE = Path(__file__).with_name("kernels.toml")
 
 
@@ -18,6 +20,20 @@ class Kernel:
     name: str
     suites: tuple[str, ...]
     lacks: frozenset[str]
+
+    @property
+    def stock(self) -> str:
+        """The name of the kernel as it is packaged."""
+        return self.name.removesuffix(ADDRUPDATE)
+
+    @property
+    def has_addrupdate(self) -> bool:
+        """Whether it runs with the module of kernel/."""
+        return self.name.endswith(ADDRUPDATE)
+
+    def with_addrupdate(self) -> Kernel:
+        """Return this kernel with the module of kernel/."""
+        return replace(self, name=self.name + ADDRUPDATE, lacks=self.lacks - {"addrupdate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +49,13 @@ class Matrix:
         return max(self.kernels.values(), key=lambda kernel: [int(number) for number in kernel.name.split(".")])
 
     def kernel(self, name: str) -> Kernel:
-        """Return the kernel of that name; `LabError` when the matrix has none."""
+        """Return the kernel of that name, which may end with `ADDRUPDATE`; `LabError` when the matrix has none."""
         try:
-            return self.kernels[name]
+            kernel = self.kernels[name.removesuffix(ADDRUPDATE)]
         except KeyError:
             known = ", ".join(self.kernels)
             raise LabError(f"there is no kernel {name!r} in {MATRIX_FILE.name}: choose one of {known}") from None
+        return kernel.with_addrupdate() if name.endswith(ADDRUPDATE) else kernel
 
 
 def load(path: Path = MATRIX_FILE) -> Matrix:

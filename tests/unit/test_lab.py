@@ -101,6 +101,14 @@ def test_an_unknown_kernel_is_refused_with_the_names_of_the_known_ones(
     assert capsys.readouterr().err == ("lab: there is no kernel '2.4' in kernels.toml: choose one of 6.1, 6.12, 7\n")
 
 
+def test_a_kernel_with_addrupdate_is_the_stock_one_but_for_that() -> None:
+    matrix = kernels.load()
+    stock, patched = matrix.kernel("6.1"), matrix.kernel("6.1+addrupdate")
+    assert (patched.stock, patched.suites) == (stock.stock, stock.suites)
+    assert (stock.has_addrupdate, patched.has_addrupdate) == (False, True)
+    assert stock.lacks - patched.lacks == {"addrupdate"}
+
+
 def test_a_missing_tool_ends_in_one_sentence_that_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
