@@ -87,7 +87,12 @@ def traffic(road: Road) -> Iterator[Traffic]:
 
 
 @pytest.fixture(
-    params=[pytest.param(Method.MIGRATE_STATE, marks=requires(Feature.MIGRATE_STATE)), Method.MIGRATE, Method.REPLACE],
+    params=[
+        pytest.param(Method.ADDRUPDATE, marks=requires(Feature.ADDRUPDATE)),
+        pytest.param(Method.MIGRATE_STATE, marks=requires(Feature.MIGRATE_STATE)),
+        Method.MIGRATE,
+        Method.REPLACE,
+    ],
     ids=lambda method: str(method.value),
 )
 def method(request: pytest.FixtureRequest) -> Method:

@@ -19,6 +19,7 @@ import pytest
 from pfkeyx import AddressUpdate, Method, MigrationError, MigrationReport
 from pfkeyx.migration.move import migrate, plan_migration
 from pfkeyx.operation import Batch, Exchange, run
+from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
 from pfkeyx.xfrm import XfrmDialect, XfrmTransport
 
 #: What only reads, by the first word of the operation.
@@ -50,21 +51,37 @@ class InterruptedTransport(XfrmTransport):
     """A transport that counts the datagrams which change something, and lets things happen at moments of a move."""
 
     def __init__(self, happenings: Mapping[Moment, Callable[[], None]]) -> None:
-        super().__init__()
+        super().__init__(open_aside=lambda _: _InterruptedAside(self))
         self._happenings = happenings
         self.count = 0
 
     def exchange(self, batch: Batch) -> Exchange:
         """Exchange, and let happen what is to happen before or after."""
+        return self.interrupt(batch, super().exchange(batch))
+
+    def interrupt(self, batch: Batch, exchange: Exchange) -> Exchange:
+        """Do an exchange of either interface, and let happen what is to happen before or after."""
         if not batch.one_datagram:
             changes = [r.operation for r in batch.requests if r.operation.split()[0] not in _READING]
             assert not changes, f"outside of a datagram that is counted: {changes}"
-            return (yield from super().exchange(batch))
+            return (yield from exchange)
         self.count += 1
         self._happenings.get(Moment(self.count), _nothing)()
-        replies = yield from super().exchange(batch)
+        replies = yield from exchange
         self._happenings.get(Moment(self.count, after=True), _nothing)()
         return replies
+
+
+class _InterruptedAside(PfkeyTransport):
+    """PF_KEY beside an interrupted transport, which counts its messages too."""
+
+    def __init__(self, beside: InterruptedTransport) -> None:
+        super().__init__()
+        self._beside = beside
+
+    def exchange(self, batch: Batch) -> Exchange:
+        """Exchange, and let happen what is to happen before or after."""
+        return self._beside.interrupt(batch, super().exchange(batch))
 
 
 def migrate_interrupted(
@@ -72,9 +89,10 @@ def migrate_interrupted(
 ) -> tuple[MigrationReport | MigrationError, int]:
     """Move in this process; return the report or error, and how many datagrams changed something."""
     with closing(InterruptedTransport(happenings)) as transport:
-        plan = run(plan_migration(XfrmDialect(), update, method), transport)
+        dialect = XfrmDialect(PfkeyDialect)
+        plan = run(plan_migration(dialect, update, method), transport)
         try:
-            return run(migrate(XfrmDialect(), plan), transport), transport.count
+            return run(migrate(dialect, plan), transport), transport.count
         except MigrationError as error:
             return error, transport.count
 

@@ -54,7 +54,7 @@ def put_ahead(sa: SA, method: Method, times: int = 1) -> SA:
     """Return an SA of the roaming host as so many moves leave it: the outbound number ahead, a last use forgotten."""
     if method is Method.REPLACE and sa.usage is not None:
         sa = replace(sa, usage=replace(sa.usage, last_used=None))
-    if method is Method.MIGRATE_STATE or sa.replay is None or sa.id.spi != OUTWARD_SPI:
+    if method in (Method.ADDRUPDATE, Method.MIGRATE_STATE) or sa.replay is None or sa.id.spi != OUTWARD_SPI:
         return sa
     return replace(sa, replay=replace(sa.replay, outbound=sa.replay.outbound + times * 4096))
 

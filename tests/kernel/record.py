@@ -6,6 +6,7 @@ file a kernel, which the tables in the documentation are made from. Nothing here
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def claims_by_kernel(prefix: str) -> dict[str, dict[str, str]]:
     A kernel that has none is left out.
     """
     claims_of = {kernel: _merged(modules, prefix) for kernel, modules in _committed_by_kernel().items()}
-    in_order = sorted(claims_of, key=lambda kernel: [int(part) for part in kernel.split(".")])
+    in_order = sorted(claims_of, key=lambda kernel: [int(part) for part in re.findall(r"\d+", kernel)])
     return {kernel: claims_of[kernel] for kernel in in_order if claims_of[kernel]}
 
 

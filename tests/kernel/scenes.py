@@ -275,13 +275,16 @@ def _strangers(sa: SA) -> SA:
     return replace(sa, reqid=STRANGER, encryption=replace(sa.encryption, key=key))
 
 
+#: What a kernel may lack.
+_FEATURES = {Method.ADDRUPDATE: Feature.ADDRUPDATE, Method.MIGRATE_STATE: Feature.MIGRATE_STATE}
 Case = tuple[type[Scene], Method] | tuple[type[Scene], Method, str]
 #: What each scene can be moved by: MIGRATE takes no encapsulation away, and finds no SA in transport mode.
-_BY_SPI = (Method.MIGRATE_STATE, Method.REPLACE)
+_BY_SPI = (Method.ADDRUPDATE, Method.MIGRATE_STATE, Method.REPLACE)
+_ALL = (*_BY_SPI, Method.MIGRATE)
 METHODS: dict[type[Scene], tuple[Method, ...]] = {
-    Scene: (Method.MIGRATE_STATE, Method.MIGRATE, Method.REPLACE),
-    GatewayScene: (Method.MIGRATE_STATE, Method.MIGRATE, Method.REPLACE),
-    NatFoundScene: (Method.MIGRATE_STATE, Method.MIGRATE, Method.REPLACE),
+    Scene: _ALL,
+    GatewayScene: _ALL,
+    NatFoundScene: _ALL,
     NatLeftScene: _BY_SPI,
     HostScene: _BY_SPI,
     OptionalScene: _BY_SPI,
@@ -293,7 +296,7 @@ def by_method(*names: str, cases: Sequence[Case]) -> pytest.MarkDecorator:
     params = []
     for case in cases:
         kind, method, *others = case
-        marks = requires(Feature.MIGRATE_STATE) if method is Method.MIGRATE_STATE else ()
+        marks = requires(_FEATURES[method]) if method in _FEATURES else ()
         name = "-".join([kind.__name__, method.value, *map(str, others)])
         params.append(pytest.param(*case, marks=marks, id=name))
     return pytest.mark.parametrize(names, params)

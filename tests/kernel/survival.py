@@ -37,6 +37,7 @@ from tests.kernel.values import ADDRESSES, authentication
 
 #: Each is forced in turn.
 METHODS = {
+    Method.ADDRUPDATE: Feature.ADDRUPDATE,
     Method.MIGRATE_STATE: Feature.MIGRATE_STATE,
     Method.MIGRATE: Feature.MIGRATE,
     Method.REPLACE: Feature.RESTORE,
