@@ -38,6 +38,7 @@ mount --bind "$lab/root$modules" "/lib/modules/$(uname -r)"
 if [ -e "$lab/shared/af_key.ko" ]; then
     # Whatever the name says: whether a module is compressed is seen from its first bytes.
     mount --bind "$lab/shared/af_key.ko" /lib/modules/"$(uname -r)"/kernel/net/key/af_key.ko*
+    modprobe af_key
 fi
 number=0
 for folder; do

@@ -6,12 +6,14 @@ to enter a namespace.
 """
 
 import errno
+import fcntl
 import os
 import socket
 import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, Self
 
 from pyroute2.netlink import (
@@ -34,6 +36,8 @@ from pfkeyx.xfrm.datagram import DATAGRAM, HEADER_SIZE, Header, parse, walk
 from pfkeyx.xfrm.refusal import explain
 
 _NETLINK_CAP_ACK = 10
+#: <linux/sockios.h>: a descriptor of a socket's namespace.
+_SIOCGSKNS = 0x894C
 #: The errno of an acknowledgement.
 _SUCCESS = bytes(4)
 #: So many acknowledgements stay far below any receive buffer.
@@ -129,7 +133,7 @@ class XfrmTransport:
         if self._aside is None:
             if self._open_aside is None:
                 raise UnsupportedError("PF_KEY", "this engine has no other socket than the one that it was given")
-            self._aside = self._open_aside(self._netns)
+            self._aside = _open_in_namespace_of(self._socket, self._open_aside)
         return self._aside
 
     def has_sent(self, sender: int, sequence: int) -> bool:
@@ -265,6 +269,17 @@ class XfrmTransport:
                     del waiting[header.sequence]
         self._is_behind = bool(waiting)
         return taken
+
+
+def _open_in_namespace_of(sock: socket.socket, opening: Callable[[str | None], Transport]) -> Transport:
+    """Open a transport in the namespace of a socket, in which the calling thread may no longer be."""
+    namespace = fcntl.ioctl(sock, _SIOCGSKNS)
+    try:
+        # To enter another one takes more rights than to stay.
+        is_ours = os.path.samestat(os.fstat(namespace), Path("/proc/thread-self/ns/net").stat())
+        return opening(None if is_ours else f"/proc/self/fd/{namespace}")
+    finally:
+        os.close(namespace)
 
 
 class _Waiting:
