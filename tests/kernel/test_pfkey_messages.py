@@ -398,7 +398,7 @@ def test_what_linux_takes_from_nobody_is_refused_and_told_to_nobody(
 
 
 def test_a_message_beyond_the_last_is_refused_without_an_answer(family: int) -> None:
-    beyond = MessageType(MessageType.X_MIGRATE + 1)
+    beyond = MessageType(MessageType.X_ADDRUPDATE + 1)
     with PfkeySocket() as sock:
         with pytest.raises(KernelError) as error:
             sock.send(Message(beyond, SAType.ESP, extensions=esp(family)))
