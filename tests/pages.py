@@ -79,8 +79,8 @@ What a user of pfkeyx notices:
 
 ## Where Linux leaves draft-schilcher-mobike-pfkey-extension-01
 
-- `SADB_X_ADDRUPDATE` is not there. `SADB_X_MIGRATE` moves policies and their SAs, found by the policy's selector and
-  templates; `Engine.migrate` does the rest.
+- `SADB_X_ADDRUPDATE` is not there, but with the module of [kernel/](../../kernel/README.md). `SADB_X_MIGRATE` moves
+  policies and their SAs, found by the policy's selector and templates; `Engine.migrate` does the rest.
 - The id of the SPD entry behind an acquire is in its policy extension, and not in the sequence of an
   `SADB_X_EXT_SA2`: `Acquire.policy_id`, from which `Engine.get_policy` leads to the traffic selectors.
 - Without `SADB_X_EXT_SA2` an SA is in transport mode, not in tunnel mode. pfkeyx always sends one.

@@ -270,7 +270,7 @@ def test_xfrm_tells_of_it_as_of_its_own_moves(road_with_a_tunnel: Road) -> None:
 
 
 def _written(policies: Sequence[Policy]) -> list[Policy]:
-    return [policy.as_written() for policy in policies]
+    return sorted((policy.as_written() for policy in policies), key=lambda policy: policy.direction)
 
 
 def _sas(engine: Engine) -> tuple[SA, SA]:
