@@ -1,6 +1,7 @@
 """The account of one way of a flood: each packet is found where it should be, or so is the reason why it is not."""
 
 import errno
+import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from tests.kernel.flood.programs import Frame
 #: Counted of a packet that finds its policy blocked, or has passed it and finds its SA gone: one that is forwarded is
 #: dropped, the gateway's own is refused with the errno.
 _IN_THE_BRACKET = {"XfrmOutPolBlock": errno.EPERM, "XfrmOutStateInvalid": errno.EINVAL}
+#: Counted of a packet that has found its policy, and then no SA for it. Nobody is told, not even a local sender.
+_BETWEEN_POLICY_AND_SA = "XfrmOutNoStates"
 #: Counted of a packet that comes while SAs and policies change, or to where they were before.
 _ON_THE_MOVE = ("XfrmInNoStates", "XfrmInStateInvalid", "XfrmInTmplMismatch")
 #: The first bytes of the addresses inside the tunnel.
@@ -22,6 +25,7 @@ _INNER = {(AF_INET, 10), (AF_INET6, 0xFD)}
 #: ICMPv6, and what leads such to groups: how neighbours find each other.
 _NEIGHBOURLY = {58, 0}
 _TURN = 1 << 32
+CPUS = os.cpu_count() or 1
 
 Esp = tuple[int, int, bytes]
 
@@ -34,6 +38,8 @@ class Account:
     left: "_Left"
     came: "_Came"
     dropped: Counter[str]
+    #: How often the gateway that they left moved.
+    moves: int
 
     @property
     def in_the_bracket(self) -> int:
@@ -49,7 +55,8 @@ class Account:
     def faults(self) -> dict[str, int]:
         """Return what must not be, and how often it was."""
         sent, left, came = self.sent, self.left, self.came
-        known = {*_IN_THE_BRACKET, *_ON_THE_MOVE}
+        known = {*_IN_THE_BRACKET, *_ON_THE_MOVE, _BETWEEN_POLICY_AND_SA}
+        unsent = sent.accepted.total() - left.kinds.total() - self.in_the_bracket
         refused = sum(count for error, count in sent.refused.items() if error not in _IN_THE_BRACKET.values())
         found = {
             "left in clear": left.clear,
@@ -57,10 +64,9 @@ class Account:
             "sequence numbers that left twice": left.repeated_numbers,
             "IVs that left twice": left.repeated_ivs,
             "refused, but not for a move": refused,
-            "the gateway's own that neither left nor were refused": sent.accepted[LOCAL] - left.kinds[LOCAL],
-            "forwarded that neither left nor were dropped in the bracket": (
-                sent.accepted[FORWARDED] - left.kinds[FORWARDED] - self.in_the_bracket
-            ),
+            "neither left, nor were refused or dropped in the bracket": unsent - self.dropped[_BETWEEN_POLICY_AND_SA],
+            # One CPU can be between the two when a move begins.
+            "found no SA": max(0, self.dropped[_BETWEEN_POLICY_AND_SA] - self.moves * CPUS),
             "left and did not come": len(left.esp - came.esp),
             "came and had not left": len(came.esp - left.esp),
             "came, and neither arrived nor were lost in flight": came.count - sent.arrived - self.in_flight,
@@ -77,7 +83,8 @@ class Account:
         where = f"to the old address ({self.came.late} after the move)" if self.came.is_elsewhere else "at the change"
         return (
             f"{sent.accepted[LOCAL]} of its own and {sent.accepted[FORWARDED]} to be forwarded were sent "
-            f"in {self.left.seconds:.0f} s, refused {refused or 0}, dropped in the bracket {self.in_the_bracket}; "
+            f"in {self.left.seconds:.0f} s, refused {refused or 0}, dropped in the bracket {self.in_the_bracket} "
+            f"and {self.dropped[_BETWEEN_POLICY_AND_SA]} between policy and SA; "
             f"{self.left.kinds.total()} left, lost {self.in_flight} in flight {where}, {sent.arrived} arrived; "
             f"faults: {self.faults() or 'none'}"
         )
@@ -158,7 +165,8 @@ def account_for(way: Way) -> Account:
         dropped.update(end.counters("XfrmFwd") | end.counters("XfrmAcquire"))
     leaving = [frame for frame in way.source.sniffer.frames() if frame.is_outgoing]
     coming = (frame for frame in way.target.sniffer.frames() if not frame.is_outgoing)
-    return Account(_Sent(way.flows), _Left(leaving), _Came(coming, way.target.absences), dropped)
+    moves = len(way.source.absences)
+    return Account(_Sent(way.flows), _Left(leaving), _Came(coming, way.target.absences), dropped, moves)
 
 
 def _whole_numbers(packets: Iterable[Esp]) -> Iterator[tuple[int, int]]:
