@@ -207,7 +207,7 @@ def _check_policies(update: AddressUpdate, groups: Sequence[_Group], policies: S
         for policy in (move.before, move.after):
             check_policy("migrate", policy)
         occupant = there.get(move.after.id)
-        if move.renamed and occupant not in (None, move.after):
+        if move.renamed and occupant is not None and not _is_left_of(move.after, occupant):
             hint = "another policy has the new selector: delete it first"
             raise AlreadyExistsError(errno.EEXIST, "plan migration", move.before, hint)
         there[move.after.id] = move.after
@@ -216,6 +216,12 @@ def _check_policies(update: AddressUpdate, groups: Sequence[_Group], policies: S
                 f"plan migration: policy {move.before} has an optional template: its packets would leave in clear "
                 "when the SA has gone without it; let the policies move too"
             )
+
+
+def _is_left_of(policy: Policy, occupant: Policy) -> bool:
+    """Return whether a policy is another itself, blocked or not: what an interrupted move the other way has left."""
+    has_been_blocked = policy.direction is Direction.OUT and occupant.action is Action.BLOCK
+    return occupant == policy or (has_been_blocked and replace(occupant, action=policy.action) == policy)
 
 
 def _policy_move(update: AddressUpdate, policy: Policy, reqids: set[int] | None, is_used: bool) -> PolicyMove:

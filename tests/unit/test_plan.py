@@ -225,6 +225,18 @@ def test_a_policy_between_two_hosts_does_not_overwrite_another() -> None:
         make_plan(UPDATE, sas, policies, EVERY_METHOD)
 
 
+def test_a_policy_between_two_hosts_that_was_left_blocked_does_not_stand_in_the_way_back() -> None:
+    old, new = (Selector(ip_network(local), ip_network(REMOTE)) for local in (LOCAL, NEW_LOCAL))
+    template = Template(mode=Mode.TRANSPORT, reqid=7)
+    left = Policy(old, Direction.OUT, (template,), Action.BLOCK)
+    moved_policy = Policy(new, Direction.OUT, (template,))
+    moved_sa = replace(OUTBOUND, source=NEW_LOCAL, mode=Mode.TRANSPORT, selector=new)
+    back = AddressUpdate(UPDATE.new, UPDATE.old)
+    for policies in ([left, moved_policy], [moved_policy, left]):
+        plan = make_plan(back, [moved_sa], policies, EVERY_METHOD)
+        assert replace(left, action=Action.ALLOW) in [move.after for move in plan.policy_moves()]
+
+
 def test_a_larval_sa_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="larval"):
         make_plan(UPDATE, [replace(OUTBOUND, encryption=None)], POLICIES, EVERY_METHOD)
