@@ -1,6 +1,6 @@
 """What becomes of each property by each method, for `docs/reference/migration.md`: all kernels' claims merged."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lab import kernels
 from pfkeyx import Feature, Loss, Method
@@ -38,7 +38,7 @@ class Survey:
     def _with_kernels(self, text: str, feature: Feature | None) -> str:
         """Return a text with the kernels that have a feature, where not all have it."""
         having = [kernel for kernel, lacks in self._lacks.items() if feature is None or feature.value not in lacks]
-        return text if len(having) == len(self._lacks) else f"{text} ({', '.join(having)})"
+        return text if _shown(having) == _shown(self._lacks) else f"{text} ({', '.join(_shown(having))})"
 
     def _cell(self, it: Property, method: Method, families: Sequence[int]) -> str:
         """Return what becomes of a property, once where all kernels agree."""
@@ -50,7 +50,7 @@ class Survey:
                 kernels_of.setdefault(_merged(words), []).append(kernel)
         if len(kernels_of) <= 1:
             return next(iter(kernels_of), "")
-        return "; ".join(f"{', '.join(names)}: {words}" for words, names in kernels_of.items())
+        return "; ".join(f"{', '.join(_shown(names))}: {words}" for words, names in kernels_of.items())
 
     def _words(self, outcome: str) -> str:
         if not outcome.startswith(_REFUSED):
@@ -59,6 +59,12 @@ class Survey:
         if reason not in self.reasons:
             self.reasons.append(reason)
         return f"refused [{self.reasons.index(reason) + 1}]"
+
+
+def _shown(names: Iterable[str]) -> list[str]:
+    """Return the kernels as they come; those with the module of kernel/ where it makes the difference."""
+    everything = list(names)
+    return [name for name in everything if not name.endswith(kernels.ADDRUPDATE)] or everything
 
 
 def loss_rows() -> Iterator[tuple[str, ...]]:
