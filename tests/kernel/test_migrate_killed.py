@@ -110,10 +110,11 @@ def _moments() -> Iterator[Moment]:
 
 
 def _lay(scene: Scene) -> dict[PolicyId, int]:
-    """Begin anew, and return the policies' indexes."""
+    """Begin anew, and return the indexes of the policies that keep them: one that gets another selector is another."""
     scene.lay()
     scene.send()
-    return {policy.id: policy.index for policy in scene.engine.dump_policies()}
+    keep_their_names = {policy.id for policy in scene.state(scene.new).policies}
+    return {it.id: it.index for it in scene.engine.dump_policies() if it.id in keep_their_names}
 
 
 def _move_in_process(scene: Scene, method: Method, happenings: dict[Moment, Callable[[], None]]) -> Ending:
