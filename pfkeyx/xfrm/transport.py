@@ -26,7 +26,7 @@ from pyroute2.netlink import (
     SOL_NETLINK,
 )
 
-from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError, UnsupportedError
+from pfkeyx.errors import AnswerLostError, ClosedError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, open_raw
 from pfkeyx.operation import Batch, Exchange, Request, Stream, Transport
 from pfkeyx.xfrm import messages as wire
@@ -130,6 +130,8 @@ class XfrmTransport:
 
     def aside(self) -> Transport:
         """Return a transport of PF_KEY, which is opened when it is wanted first; see `Transport.aside`."""
+        if self.fileno() < 0:
+            raise ClosedError()
         if self._aside is None:
             if self._open_aside is None:
                 raise UnsupportedError("PF_KEY", "this engine has no other socket than the one that it was given")
@@ -273,7 +275,10 @@ class XfrmTransport:
 
 def _open_in_namespace_of(sock: socket.socket, opening: Callable[[str | None], Transport]) -> Transport:
     """Open a transport in the namespace of a socket, in which the calling thread may no longer be."""
-    namespace = fcntl.ioctl(sock, _SIOCGSKNS)
+    try:
+        namespace = fcntl.ioctl(sock, _SIOCGSKNS)
+    except OSError as error:
+        raise KernelError.of(error.errno or errno.EIO, "find the namespace of", "a socket") from error
     try:
         # To enter another one takes more rights than to stay.
         is_ours = os.path.samestat(os.fstat(namespace), Path("/proc/thread-self/ns/net").stat())
