@@ -1,7 +1,11 @@
 """One SA gets other addresses: by SADB_X_ADDRUPDATE where the kernel has it, and else with the same result."""
 
 import errno
+import os
+import random
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -26,8 +30,9 @@ from pfkeyx import (
     UdpEncap,
 )
 from pfkeyx.model import IPAddress
+from pfkeyx.native import ffi, lib
 from pfkeyx.pfkey.extensions import Extension, NatTPortExtension, NatTTypeExtension, SAExtension
-from pfkeyx.pfkey.message import ExtensionType, MessageType, SAType
+from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType, build
 from pfkeyx.pfkey.sockets import PfkeySocket
 from tests.kernel.audit import requires
 from tests.kernel.moves import places
@@ -36,6 +41,10 @@ from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Road
 from tests.kernel.values import ADDRESSES, authentication, encryption
 
 _PATIENCE_S = 60
+_BASE_HEADER = 16
+#: In the long form of the tests more.
+MUTANTS = 10_000 if os.environ.get("SOAK") else 500
+BYSTANDER = 0x7000_0000
 OTHER = 0x4242
 SUITES: dict[str, tuple[Encryption, Authentication | None]] = {
     "AES-GCM": (encryption(AES_GCM, 20), None),
@@ -238,6 +247,24 @@ def test_a_larval_sa_and_a_taken_place_are_refused(family: int, own_network_name
         before = engine.dump_sas()
         taken = _move(family) | _new_ends(at.roaming, at.roaming_later)
         assert refusal(engine, MessageType.X_ADDRUPDATE, taken) == errno.EEXIST
+        assert engine.dump_sas() == before
+
+
+@requires(Feature.ADDRUPDATE)
+def test_mutated_messages_change_no_sa_that_they_do_not_name(family: int) -> None:
+    chance = random.Random(family)
+    with Engine.open("pfkey") as engine, socket.socket(socket.AF_KEY, socket.SOCK_RAW, lib.PF_KEY_V2) as sock:
+        for number in range(3):
+            ask(engine, MessageType.ADD, esp(family, spi=BYSTANDER + number))
+        before = engine.dump_sas()
+        outgoing = build(Message(MessageType.X_ADDRUPDATE, SAType.ESP, extensions=_move(family) | _nat_t(4500, 4500)))
+        whole = ffi.buffer(outgoing.data, outgoing.size)[:]
+        for _ in range(MUTANTS):
+            mutant = bytearray(whole)
+            for _ in range(chance.randint(1, 8)):
+                mutant[chance.randrange(_BASE_HEADER, len(mutant))] = chance.randrange(256)
+            with suppress(OSError):
+                sock.send(mutant)
         assert engine.dump_sas() == before
 
 
