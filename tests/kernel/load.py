@@ -42,7 +42,7 @@ from tests.kernel.values import by_identity
 
 IS_SOAK = bool(os.environ.get("SOAK"))
 #: In the long form of the tests more, and longer.
-MANY = 20_000 if IS_SOAK else 600
+MANY = 20_000 if IS_SOAK else 1_000
 WORK_S = 60 if IS_SOAK else 2
 WORKERS = 8 if IS_SOAK else 4
 SOURCE = ip_address("203.0.113.1")
