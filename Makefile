@@ -20,6 +20,7 @@ test: .venv/ready
 soak: .venv/ready
 	$(PYTHON) lab/setup --tests
 	SOAK=1 $(BIN)/tox run
+	SOAK=1 $(BIN)/tox run -e addrupdate-6.1,addrupdate-6.12,addrupdate-7
 
 lint: .venv/ready
 	$(BIN)/tox run -e lint,types
