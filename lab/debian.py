@@ -52,7 +52,7 @@ def fetch_newest_headers(suites: Sequence[str], folder: Path, unpacked: Sequence
     return version, [] if version in unpacked else apt.download([HEADER_PACKAGE])
 
 
-def fetch_module_inputs(suites: Sequence[str], folder: Path, release: str) -> list[Path]:
+def fetch_module_inputs(suites: Sequence[str], folder: Path, release: str, series: str) -> list[Path]:
     """Download what a module of the kernel `release` is built from: its headers, kbuild, their libraries, its source.
 
     The programs of kbuild need the C library that they were made with, which a suite of backports leaves to its base.
@@ -62,7 +62,6 @@ def fetch_module_inputs(suites: Sequence[str], folder: Path, release: str) -> li
     apt.update()
     headers = f"linux-headers-{release}"
     version = apt.field(headers, "Version")
-    series = ".".join(release.split(".")[:2])
     parts = [p for p in apt.depends(headers) if p.startswith(("linux-headers-", "linux-kbuild-"))]
     kbuild = next(p for p in parts if p.startswith("linux-kbuild-"))
     libraries = [p for p in apt.depends(kbuild) if p.startswith(("libc6", "libelf"))]

@@ -36,7 +36,7 @@ def _fetch(kernel: Kernel, image: Image, home: Path) -> None:
     for leftover in image.modules.glob(".addrupdate-*"):
         shutil.rmtree(leftover)
     unfinished = Path(tempfile.mkdtemp(prefix=".addrupdate-", dir=image.modules))
-    packages = debian.fetch_module_inputs(kernel.suites, unfinished / "apt", image.release)
+    packages = debian.fetch_module_inputs(kernel.suites, unfinished / "apt", image.release, image.series)
     debian.unpack(packages, unfinished)
     shutil.rmtree(unfinished / "apt")
     _say_where(_headers(unfinished, image), home)

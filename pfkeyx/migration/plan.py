@@ -281,6 +281,8 @@ class MigrationPlan:
     def _told_losses(self) -> Iterator[str]:
         if any(step.is_blocked and step.policies and not self.is_held(step) for step in self.steps):
             yield "outbound packets while they are blocked: refused to a local sender, dropped when forwarded"
+        if any(step.outbound and not step.is_blocked and step.is_cautious for step in self.steps):
+            yield "outbound packets between the move of their SA and that of its policies: they find none"
         if any(not step.outbound and step.sas for step in self.steps):
             yield "inbound packets that are still on their way to the old addresses"
             yield "inbound packets that arrive between the move of their SA and that of its policies"

@@ -351,7 +351,7 @@ _LAYOUTS: dict[int, _Layout] = {
     lib.SADB_X_EXT_NAT_T_OA: _ADDRESS,
     lib.SADB_X_EXT_SEC_CTX: _Layout(SecurityContextExtension, _put_sec_ctx, _get_sec_ctx),
     lib.SADB_X_EXT_KMADDRESS: _Layout(KMAddressExtension, _put_kmaddress, _get_kmaddress),
+    lib.SADB_X_EXT_FILTER: _Layout(FilterExtension, _put_filter, _get_filter),
     lib.SADB_X_EXT_NEW_ADDRESS_SRC: _ADDRESS,
     lib.SADB_X_EXT_NEW_ADDRESS_DST: _ADDRESS,
-    lib.SADB_X_EXT_FILTER: _Layout(FilterExtension, _put_filter, _get_filter),
 }

@@ -103,6 +103,12 @@ def test_a_kernel_that_has_addrupdate_moves_by_it() -> None:
     assert "allow again only when it is known to have moved" in str(plan)
 
 
+def test_a_plan_says_what_addrupdate_loses_where_nothing_can_be_blocked() -> None:
+    lost = "outbound packets between the move of their SA and that of its policies"
+    assert lost in str(make_plan(UPDATE, SAS, POLICIES, ADDRUPDATE, can_block=False))
+    assert lost not in str(make_plan(UPDATE, SAS, POLICIES, ADDRUPDATE))
+
+
 @pytest.mark.parametrize(
     ("sa", "encap", "reason"),
     [

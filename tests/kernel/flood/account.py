@@ -56,7 +56,8 @@ class Account:
         """Return what must not be, and how often it was."""
         sent, left, came = self.sent, self.left, self.came
         known = {*_IN_THE_BRACKET, *_ON_THE_MOVE, _BETWEEN_POLICY_AND_SA}
-        unsent = sent.accepted.total() - left.kinds.total() - self.in_the_bracket
+        unsent = {kind: sent.accepted[kind] - left.kinds[kind] for kind in (LOCAL, FORWARDED)}
+        unsent[FORWARDED] -= self.in_the_bracket
         refused = sum(count for error, count in sent.refused.items() if error not in _IN_THE_BRACKET.values())
         found = {
             "left in clear": left.clear,
@@ -64,7 +65,10 @@ class Account:
             "sequence numbers that left twice": left.repeated_numbers,
             "IVs that left twice": left.repeated_ivs,
             "refused, but not for a move": refused,
-            "neither left, nor were refused or dropped in the bracket": unsent - self.dropped[_BETWEEN_POLICY_AND_SA],
+            "neither left, nor were refused or dropped in the bracket": (
+                sum(unsent.values()) - self.dropped[_BETWEEN_POLICY_AND_SA]
+            ),
+            "left, and had not been sent": -sum(min(0, count) for count in unsent.values()),
             # One CPU can be between the two when a move begins.
             "found no SA": max(0, self.dropped[_BETWEEN_POLICY_AND_SA] - self.moves * CPUS),
             "left and did not come": len(left.esp - came.esp),
