@@ -23,7 +23,7 @@ FLOORS = (
     ("engine",),
     ("aio", "testing"),
     ("",),
-    ("demo",),
+    ("demo", "document"),
     ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
