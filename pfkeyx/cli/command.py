@@ -40,7 +40,28 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Return the help text; what every command takes stands last in it."""
         self._action_groups.sort(key=lambda group: group.title == _GLOBAL)
+        self.usage = self._short_usage()
         return super().format_help()
+
+    def format_usage(self) -> str:
+        """Return the usage text."""
+        self.usage = self._short_usage()
+        return super().format_usage()
+
+    def _short_usage(self) -> str:
+        """Return what has to be given; the options are described one by one."""
+        words = [self.prog, "[OPTION...]"]
+        for action in self._actions:
+            metavar = action.metavar if isinstance(action.metavar, str) else " ".join(action.metavar or (action.dest,))
+            if action.required and action.option_strings:
+                words.append(f"{action.option_strings[-1]} {metavar}")
+            elif not action.option_strings:
+                words.append(
+                    {"A...": f"{metavar} ...", "*": f"[{metavar}...]", "?": f"[{metavar}]"}.get(
+                        str(action.nargs), metavar
+                    )
+                )
+        return " ".join(words).replace("%", "%%")
 
     def error(self, message: str) -> NoReturn:
         """Say on one line of stderr what is wrong with the command line, and exit."""
