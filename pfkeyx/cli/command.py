@@ -159,6 +159,11 @@ def make_sure(options: argparse.Namespace, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise InvalidRequestError(f"{question} Give --yes to do so, or name a namespace with --netns")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if not ask(question):
         raise InvalidRequestError("nothing was done")
+
+
+def ask(question: str) -> bool:
+    """Ask a person on the terminal, and return whether the answer is yes."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

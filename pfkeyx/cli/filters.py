@@ -2,18 +2,20 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pfkeyx.cli import arguments
 from pfkeyx.cli.text import count
 from pfkeyx.errors import InvalidRequestError, NotFoundError
 from pfkeyx.model import SA, IPAddress, Policy, Prefix, SAFilter, SAId
 from pfkeyx.model.addresses import is_in, prefix_address
+from pfkeyx.tunnels import FoundTunnel
 
 if TYPE_CHECKING:
     from pfkeyx.engine import Engine
 
-T = TypeVar("T")
+#: Those that tell tunnels from each other.
+TUNNEL_FILTERS = ("address", "spi", "reqid", "if-id", "mark")
 _ESRCH = 3
 
 
@@ -50,11 +52,6 @@ def choose_sas(options: argparse.Namespace, sas: Sequence[SA], policies: Callabl
     index = Index(chosen)
     used = {sa.id for p in policies() if p.direction == options.direction for sa in index.used_by(p)}
     return [sa for sa in chosen if sa.id in used or sa.direction == options.direction]
-
-
-def kernels_filter(options: argparse.Namespace) -> SAFilter:
-    """Return what of the filters the kernel does itself, so that a large SAD is not read for a few SAs."""
-    return SAFilter(protocol=options.protocol, source=options.source, destination=options.destination)
 
 
 def _matches_sa(options: argparse.Namespace, sa: SA) -> bool:
@@ -96,6 +93,19 @@ def _overlaps(prefix: Prefix, wanted: Prefix) -> bool:
     if prefix.version != wanted.version:
         return False
     return is_in(prefix_address(prefix), wanted) or is_in(prefix_address(wanted), prefix)
+
+
+def choose_tunnels(options: argparse.Namespace, tunnels: Sequence[FoundTunnel]) -> list[FoundTunnel]:
+    """Return the tunnels that match; their addresses are their two ends."""
+    return [
+        tunnel
+        for tunnel in tunnels
+        if all(any(_lies_in(end, it) for end in (tunnel.local, tunnel.remote)) for it in options.address or ())
+        and options.spi in (None, *(sa.id.spi for sa in tunnel.sas))
+        and options.reqid in (None, tunnel.reqid)
+        and options.if_id in (None, tunnel.if_id)
+        and options.mark in (None, tunnel.mark)
+    ]
 
 
 def left_out(chosen: Sequence[object], everything: Sequence[object], one: str, many: str) -> str:
