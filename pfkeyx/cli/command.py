@@ -22,6 +22,7 @@ JSON_VERSION = 1
 WIDTH = 80
 
 _GLOBAL = "global options"
+_TIE = "\0"
 #: What `add_subparsers` returns.
 Commands = Any
 Run = Callable[[argparse.Namespace], int]
@@ -50,18 +51,19 @@ class Parser(argparse.ArgumentParser):
 
     def _short_usage(self) -> str:
         """Return what has to be given; the options are described one by one."""
-        words = [self.prog, "[OPTION...]"]
+        words = ["[OPTION...]"]
         for action in self._actions:
             metavar = action.metavar if isinstance(action.metavar, str) else " ".join(action.metavar or (action.dest,))
             if action.required and action.option_strings:
                 words.append(f"{action.option_strings[-1]} {metavar}")
             elif not action.option_strings:
-                words.append(
-                    {"A...": f"{metavar} ...", "*": f"[{metavar}...]", "?": f"[{metavar}]"}.get(
-                        str(action.nargs), metavar
-                    )
-                )
-        return " ".join(words).replace("%", "%%")
+                forms = {"A...": f"{metavar} ...", "*": f"[{metavar}...]", "?": f"[{metavar}]"}
+                words.append(forms.get(str(action.nargs), metavar))
+        # An option and what it takes stay together.
+        text = f"{self.prog} {' '.join(word.replace(' ', _TIE) for word in words)}"
+        indent = " " * len(f"usage: {self.prog} ")
+        usage = textwrap.fill(text, WIDTH - len("usage: "), subsequent_indent=indent)
+        return usage.replace(_TIE, " ").replace("%", "%%")
 
     def error(self, message: str) -> NoReturn:
         """Say on one line of stderr what is wrong with the command line, and exit."""

@@ -200,6 +200,10 @@ def run_flush(options: argparse.Namespace) -> int:
     make_sure(options, "policy flush deletes all policies: what they protected or blocked then leaves in clear.")
     with open_engine(options) as engine:
         engine.flush_policies(options.type)
+    if options.json:
+        print_json(deleted=f"all {options.type} policies")
+    else:
+        print(f"deleted all {options.type} policies")
     return DONE
 
 

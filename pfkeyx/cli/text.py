@@ -28,7 +28,6 @@ from pfkeyx.model import (
 )
 
 _INDENT = "    "
-_GAP = "  "
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 58: "icmpv6", 132: "sctp"}
 _BOLD, _RED, _GREEN, _YELLOW, _CYAN = "1", "31", "32", "33", "36"
@@ -64,11 +63,16 @@ def fold(pieces: Iterable[str], first_indent: str = "", indent: str = _INDENT) -
     lines: list[str] = []
     line = first_indent
     for piece in pieces:
-        if line.strip() and len(line) + len(_GAP) + len(piece) > WIDTH:
+        if line.strip() and len(line) + len(_gap(piece)) + len(piece) > WIDTH:
             lines.append(line)
             line = indent
-        line += (_GAP if line.strip() else "") + piece
+        line += (_gap(piece) if line.strip() else "") + piece
     return [*lines, line] if line.strip() else lines
+
+
+def _gap(piece: str) -> str:
+    """Return what stands before a piece: two ends are nearer to each other than to the rest."""
+    return " " if piece.startswith(("-> ", "- ")) else "  "
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -77,7 +81,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     lines = []
     for row in rows:
         padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        line = _GAP.join(padded).rstrip()
+        line = "".join(_gap(cell) + cell for cell in padded).strip()
         lines.append(line if len(line) <= WIDTH else "\n".join(fold(filter(None, row))))
     return lines
 
@@ -115,6 +119,11 @@ def duration(seconds: int, units: int = 2) -> str:
     return " ".join(parts[:units]) or "0 s"
 
 
+def traffic_text(usage: Usage) -> str:
+    """Return what has gone through an SA."""
+    return f"{size(usage.octets)} in {count(usage.packets, 'packet')}" if usage.packets else "unused"
+
+
 def ago(moment: int, now: float) -> str:
     """Return how long ago a moment was, of epoch seconds; a clock that was set is shown for what it is."""
     passed = int(now) - moment
@@ -132,8 +141,8 @@ def sa_lines(sas: Sequence[SA], now: float, *, show_keys: bool = False) -> Itera
 def _sa_head(sa: SA) -> tuple[str, ...]:
     return (
         f"{sa.id.protocol} {sa.id.spi:#010x}",
-        f"{sa.source} ->",
-        str(sa.id.destination),
+        str(sa.source),
+        f"-> {sa.id.destination}",
         str(sa.mode),
         f"reqid {sa.reqid}",
     )
@@ -150,7 +159,8 @@ def _sa_details(sa: SA, now: float, show_keys: bool) -> Iterator[str]:
 
 def _keyed_lines(part: Encryption | Authentication, show_keys: bool) -> list[str]:
     icv = f" icv {part.icv_bits}" if part.icv_bits else ""
-    return fold((f"{part.algorithm} {part.key.bits} bits{icv}", key_text(part.key, show_keys)), _INDENT)
+    bits = part.key.bits - part.algorithm.salt_bits
+    return fold((f"{part.algorithm} {bits} bits{icv}", key_text(part.key, show_keys)), _INDENT)
 
 
 def key_text(key: Key, show_keys: bool) -> str:
@@ -225,13 +235,15 @@ def _remaining(seconds: int, added: int, now: float) -> str:
 
 def _usage_words(sa: SA, now: float) -> Iterator[str]:
     if sa.usage is not None:
-        yield f"{size(sa.usage.octets)} in {count(sa.usage.packets, 'packet')}"
+        yield traffic_text(sa.usage)
         if sa.usage.added:
             yield f"added {ago(sa.usage.added, now)}"
         if sa.usage.last_used:
             yield f"used {ago(sa.usage.last_used, now)}"
-    if sa.replay is not None:
-        yield f"sequence out {sa.replay.outbound} in {sa.replay.inbound}"
+    if sa.replay is not None and sa.replay.outbound:
+        yield f"sequence out {sa.replay.outbound}"
+    if sa.replay is not None and sa.replay.inbound:
+        yield f"sequence in {sa.replay.inbound}"
     if sa.failures is not None and any((sa.failures.too_old, sa.failures.replayed, sa.failures.integrity)):
         failed = sa.failures
         yield f"failures: {failed.too_old} too old, {failed.replayed} replayed, {failed.integrity} integrity"
@@ -250,8 +262,8 @@ def policy_lines(policies: Sequence[Policy], now: float) -> Iterator[str]:
 def _policy_head(policy: Policy) -> tuple[str, ...]:
     return (
         str(policy.direction),
-        f"{policy.selector.source} ->",
-        str(policy.selector.destination),
+        str(policy.selector.source),
+        f"-> {policy.selector.destination}",
         str(policy.action),
         f"priority {policy.priority}",
     )
@@ -286,8 +298,8 @@ def _policy_words(policy: Policy, now: float) -> Iterator[str]:
 
 def selector_words(selector: Selector) -> Iterator[str]:
     """Yield the parts of a selector."""
-    yield f"{selector.source} ->"
-    yield str(selector.destination)
+    yield str(selector.source)
+    yield f"-> {selector.destination}"
     yield from _upper_words(selector)
 
 
@@ -312,8 +324,8 @@ def template_words(template: Template) -> Iterator[str]:
     """Yield the parts of a template."""
     yield f"{template.protocol} {template.mode}"
     if template.mode in ADDRESSED_MODES:
-        yield f"{end_text(template.source)} ->"
-        yield end_text(template.destination)
+        yield end_text(template.source)
+        yield f"-> {end_text(template.destination)}"
     if template.reqid:
         yield f"reqid {template.reqid}"
     if template.spi:

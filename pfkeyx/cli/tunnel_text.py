@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pfkeyx.cli.text import count, end_text, fold, key_text, size
+from pfkeyx.cli.text import count, end_text, fold, key_text, traffic_text
 from pfkeyx.model import SA, Direction
 from pfkeyx.tunnels import FoundTunnel, FoundTunnels, TunnelState
 
@@ -16,7 +16,7 @@ def tunnel_lines(tunnels: Sequence[FoundTunnel], *, show_keys: bool = False) -> 
         yield from fold(_head(tunnel))
         for policy in tunnel.policies:
             if policy.direction is Direction.OUT:
-                yield from fold((f"{policy.selector.source} ->", str(policy.selector.destination)), _INDENT)
+                yield from fold((str(policy.selector.source), f"-> {policy.selector.destination}"), _INDENT)
         for name, sas in (("out", tunnel.outbound), ("in ", tunnel.inbound)):
             for number, sa in enumerate(sas):
                 yield from fold(_sa_words(name, sa, is_older=number > 0, show_keys=show_keys), _INDENT, _INDENT * 2)
@@ -25,8 +25,8 @@ def tunnel_lines(tunnels: Sequence[FoundTunnel], *, show_keys: bool = False) -> 
 
 
 def _head(tunnel: FoundTunnel) -> Iterator[str]:
-    yield f"{end_text(tunnel.local)} -"
-    yield end_text(tunnel.remote)
+    yield end_text(tunnel.local)
+    yield f"- {end_text(tunnel.remote)}"
     yield f"reqid {tunnel.reqid}"
     if tunnel.mark is not None:
         yield f"mark {tunnel.mark}"
@@ -45,7 +45,7 @@ def _sa_words(name: str, sa: SA, *, is_older: bool, show_keys: bool) -> Iterator
     if sa.encap is not None:
         yield str(sa.encap)
     if sa.usage is not None:
-        yield f"{size(sa.usage.octets)} in {count(sa.usage.packets, 'packet')}"
+        yield traffic_text(sa.usage)
     if is_older:
         yield "older"
     if show_keys:
