@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntFlag
 from functools import cache
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pfkeyx.algorithms import ALGORITHMS, Algorithm
 from pfkeyx.document.reading import HIDDEN, name_of, read_fields
@@ -56,9 +56,9 @@ def sa_from_plain(plain: Any, path: str = "sa") -> SA:
     return read_fields(SA, plain, path)
 
 
-def policy_to_plain(policy: Policy) -> dict[str, Any]:
+def policy_to_plain(policy: Policy, show_keys: bool = False) -> dict[str, Any]:
     """Return a policy as a plain dict."""
-    return _fields(policy, False)
+    return _fields(policy, show_keys)
 
 
 def policy_from_plain(plain: Any, path: str = "policy") -> Policy:
@@ -125,7 +125,7 @@ def to_plain(value: Any, *, show_keys: bool = False) -> Any:
 def _fields(value: Any, show_keys: bool) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     looked_for = _LOOKED_FOR.get(type(value), ())
-    for name, default in _defaults(type(value)):
+    for name, default in _defaults(cast(Any, type(value))):
         part = getattr(value, name)
         if part is None or (part == default and name not in looked_for):
             continue
