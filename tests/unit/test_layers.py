@@ -19,7 +19,7 @@ FLOORS = (
     ("dialect",),
     ("pfkey", "xfrm"),
     ("migration",),
-    ("additions", "opening", "streams"),
+    ("additions", "opening", "streams", "tunnels"),
     ("engine",),
     ("aio", "testing"),
     ("",),
