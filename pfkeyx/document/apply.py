@@ -32,17 +32,16 @@ class Differences:
     default_policy: tuple[DefaultPolicy, DefaultPolicy] | None = None
     alike: int = 0
 
-    def lines(self) -> Iterator[tuple[str, str, object]]:
-        """Yield what is to be done, to what kind of object, and to which."""
+    def changes(self) -> Iterator[tuple[str, str, SA | Policy | DefaultPolicy]]:
+        """Yield what is done, to what kind of thing, and the thing as it shall be, or was if it is deleted."""
         yield from (("add", "SA", sa) for sa in self.added_sas)
         yield from (("change", "SA", new) for _, new in self.changed_sas)
-        yield from (("add", "policy", policy) for policy in self.added_policies)
         yield from (("change", "policy", new) for _, new in self.changed_policies)
-        if self.default_policy is not None:
-            new = self.default_policy[1]
-            yield "set", "default policy", f"in {new.inbound}, fwd {new.forward}, out {new.outbound}"
+        yield from (("add", "policy", policy) for policy in self.added_policies)
         yield from (("delete", "policy", policy) for policy in self.deleted_policies)
         yield from (("delete", "SA", sa) for sa in self.deleted_sas)
+        if self.default_policy is not None:
+            yield "set", "default policy", self.default_policy[1]
 
 
 def check(databases: Databases, dialect: Dialect) -> None:
