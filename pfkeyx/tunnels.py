@@ -200,7 +200,7 @@ def _used(policies: Iterable[Policy], index: Index) -> tuple[SA, ...]:
 
 
 def _fits(sa: SA, policy: Policy) -> bool:
-    """Return whether a policy may use an SA by what the kernel compares beside a template: if_id, and outbound marks."""
+    """Return whether a policy may use an SA by what is compared beside a template: if_id, and outbound marks."""
     if sa.if_id != policy.if_id:
         return False
     if sa.id.mark is None or (policy.direction is not Direction.OUT and policy.mark is None):

@@ -101,8 +101,8 @@ def size(octets: int) -> str:
     return f"{octets} B" if unit == "B" else f"{amount:.1f} {unit}"
 
 
-def duration(seconds: int) -> str:
-    """Return seconds as people read them, in its two largest units.
+def duration(seconds: int, units: int = 2) -> str:
+    """Return seconds as people read them, in the largest units.
 
     >>> duration(5400)
     '1 h 30 min'
@@ -112,7 +112,7 @@ def duration(seconds: int) -> str:
         if seconds >= length:
             parts.append(f"{seconds // length} {unit}")
             seconds %= length
-    return " ".join(parts[:2]) or "0 s"
+    return " ".join(parts[:units]) or "0 s"
 
 
 def ago(moment: int, now: float) -> str:

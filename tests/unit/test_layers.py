@@ -21,7 +21,7 @@ FLOORS = (
     ("migration",),
     ("additions", "opening", "streams", "tunnels"),
     ("engine",),
-    ("aio", "testing"),
+    ("aio", "probing", "testing"),
     ("",),
     ("demo", "document"),
     ("cli",),
