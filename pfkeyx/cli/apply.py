@@ -2,22 +2,24 @@
 
 import argparse
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pfkeyx.cli.arguments import number
 from pfkeyx.cli.command import Commands, add_command, add_yes, make_sure, open_engine, print_json
 from pfkeyx.cli.status import DONE
-from pfkeyx.cli.text import count
+from pfkeyx.cli.text import count, policy_lines, sa_lines, show
 from pfkeyx.errors import InvalidRequestError
+from pfkeyx.model import SA, Policy
 
 if TYPE_CHECKING:
     from pfkeyx.dialect import Dialect
     from pfkeyx.document.apply import Differences
     from pfkeyx.document.databases import Databases
+    from pfkeyx.document.setkey.statements import Shown
 
 _EXAMPLE = """\
 pfkeyx apply --check vpn.toml
@@ -41,6 +43,11 @@ def add_parser(commands: Commands) -> None:
         default="pfkeyx",
         help="pfkeyx's TOML or JSON, or a script of setkey (default: %(default)s)",
     )
+    parser.add_argument(
+        "--no-forward",
+        action="store_true",
+        help="with setkey: add no forward policy beside each inbound one, as setkey -k does",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--check", action="store_true", help="only say whether the file is good; needs no rights")
     how.add_argument("--sync", action="store_true", help="change what differs, delete what is not in the file")
@@ -57,38 +64,81 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Apply a file, or only check it."""
-    text, name = read_input(options.file)
+    if options.dry_run and not options.sync:
+        raise InvalidRequestError("apply: --dry-run goes with --sync; --check says whether a file is good")
+    text, name = _read_input(options.file)
+    if options.format == "setkey":
+        return _run_script(options, text, name)
     from pfkeyx.document.databases import from_text
+    from pfkeyx.document.places import at
 
     databases = from_text(text, name)
-    if options.check:
-        return _check(options, databases, name)
-    if not options.sync:
-        if options.dry_run:
-            raise InvalidRequestError("apply: --dry-run goes with --sync; --check says whether a file is good")
-        return _apply(options, databases)
-    return _sync(options, databases)
+    with at(name):
+        if options.check:
+            return _check(options, databases, name)
+        return _sync(options, databases) if options.sync else _apply(options, databases)
 
 
-def read_input(file: str) -> tuple[str, str]:
+def _read_input(file: str) -> tuple[str, str]:
     """Return the text of a file, or of standard input for "-", and what errors call it."""
-    if file == "-":
-        return sys.stdin.read(), "standard input"
     try:
-        return Path(file).read_text(), file
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f"apply: {file} cannot be read: {getattr(error, 'strerror', error)}") from None
+        # A key of setkey's may be any bytes.
+        source = sys.stdin.fileno() if file == "-" else file
+        with open(source, encoding="utf-8", errors="surrogateescape", closefd=file != "-") as opened:
+            return opened.read(), "stdin" if file == "-" else file
+    except OSError as error:
+        raise InvalidRequestError(f"apply: {file} cannot be read: {error.strerror}") from None
+
+
+def _run_script(options: argparse.Namespace, text: str, name: str) -> int:
+    from pfkeyx.document.setkey.parser import parse
+    from pfkeyx.document.setkey.statements import run_script
+
+    if options.sync or options.ahead:
+        raise InvalidRequestError("apply: --sync and --ahead are not for setkey's scripts, which say what to do")
+    script = parse(text, name, with_forward=not options.no_forward)
+    for warning in script.warnings:
+        print(f"pfkeyx: {warning}", file=sys.stderr)
+    if options.check:
+        script.check(offline_dialect(options.engine))
+        return _say_good(options, name, statements=len(script.statements))
+    with open_engine(options) as engine:
+        shown = engine.run(partial(run_script, script=script))
+    _print_shown(options, shown)
+    return DONE
+
+
+def _print_shown(options: argparse.Namespace, shown: "Sequence[tuple[str, Shown]]") -> None:
+    from pfkeyx.document.plain import to_plain
+
+    results = [(place, result) for place, result in shown if result is not None]
+    if options.json:
+        plain = [{"place": place, "result": to_plain(result, show_keys=options.show_keys)} for place, result in results]
+        print_json(statements=len(shown), results=plain)
+        return
+    for _, result in results:
+        if isinstance(result, int):
+            print(f"{result:#010x}")
+            continue
+        sas = [value for value in result if isinstance(value, SA)]
+        policies = [value for value in result if isinstance(value, Policy)]
+        show([*sa_lines(sas, time.time(), show_keys=options.show_keys), *policy_lines(policies, time.time())])
+    print(f"{count(len(shown), 'statement')} done")
 
 
 def _check(options: argparse.Namespace, databases: "Databases", name: str) -> int:
     from pfkeyx.document.apply import check
 
     check(databases, offline_dialect(options.engine))
+    return _say_good(options, name, sas=len(databases.sas), policies=len(databases.policies))
+
+
+def _say_good(options: argparse.Namespace, name: str, **counts: int) -> int:
     if options.json:
-        print_json(sa=len(databases.sas), policy=len(databases.policies))
+        print_json(**counts)
     else:
-        sas, policies = count(len(databases.sas), "SA"), count(len(databases.policies), "policy", "policies")
-        print(f"{name} is good: {sas}, {policies}")
+        singular = {"sas": ("SA", "SAs"), "policies": ("policy", "policies"), "statements": ("statement", "statements")}
+        print(f"{name} is good: {', '.join(count(number, *singular[name]) for name, number in counts.items())}")
     return DONE
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pfkeyx.dialect import Dialect, ask_for
 from pfkeyx.document.databases import Databases, is_larval, is_of_socket
 from pfkeyx.document.journal import Journal, ahead, attempt, write_sa
+from pfkeyx.document.places import at
 from pfkeyx.errors import InvalidRequestError, NotFoundError
 from pfkeyx.features import Feature
 from pfkeyx.migration.methods import MARGIN, hides_keys
@@ -49,10 +50,12 @@ def check(databases: Databases, dialect: Dialect) -> None:
 
     What only some kernels refuse, such as an algorithm that they were built without, is not known here.
     """
-    for sa in databases.sas:
-        write_sa(dialect, sa)
-    for policy in databases.policies:
-        dialect.add_policy(policy)
+    for n, sa in enumerate(databases.sas):
+        with at(f"sa[{n}]"):
+            write_sa(dialect, sa)
+    for n, policy in enumerate(databases.policies):
+        with at(f"policy[{n}]"):
+            dialect.add_policy(policy)
     if databases.default_policy is not None:
         dialect.set_default_policy(databases.default_policy)
 

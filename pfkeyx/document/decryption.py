@@ -25,7 +25,6 @@ from pfkeyx.algorithms import (
     NULL,
     TRIPLE_DES_CBC,
     TWOFISH_CBC,
-    Kind,
 )
 from pfkeyx.model import SA, Key, Protocol
 
@@ -49,8 +48,9 @@ _WIRESHARK_ENCRYPTION = {
     TWOFISH_CBC.name: "TWOFISH-CBC",
     AES_CBC.name: "AES-CBC [RFC3602]",
     AES_CTR.name: "AES-CTR [RFC3686]",
-    AES_GCM.name: "AES-GCM [RFC4106]",
 }
+#: By the bits of the ICV; the authentication is NULL.
+_WIRESHARK_AEAD = {(AES_GCM.name, bits): f"AES-GCM with {bits // 8} octet ICV [RFC4106]" for bits in (128, 96, 64)}
 _WIRESHARK_AUTHENTICATION = {
     (HMAC_MD5.name, 96): "HMAC-MD5-96 [RFC2403]",
     (HMAC_SHA1.name, 96): "HMAC-SHA-1-96 [RFC2404]",
@@ -109,13 +109,11 @@ def _table(sas: Iterable[SA], line: Callable[[SA], str]) -> Table:
 def _wireshark_line(sa: SA) -> str:
     assert sa.encryption is not None
     algorithm = sa.encryption.algorithm
-    name = _WIRESHARK_ENCRYPTION.get(algorithm.name)
+    name = _WIRESHARK_ENCRYPTION.get(algorithm.name) or _WIRESHARK_AEAD.get((algorithm.name, sa.encryption.icv_bits))
     if name is None:
         raise _UnableError(f"Wireshark has no {algorithm}")
     authentication, key = "NULL", Key(b"")
-    if algorithm.kind is Kind.AEAD:
-        authentication = _unchecked(sa.encryption.icv_bits)
-    elif sa.authentication is not None and sa.authentication.algorithm != AUTH_NULL:
+    if sa.authentication is not None and sa.authentication.algorithm != AUTH_NULL:
         bits = sa.authentication.icv_bits
         known = _WIRESHARK_AUTHENTICATION.get((sa.authentication.algorithm.name, bits))
         authentication, key = known or _unchecked(bits), sa.authentication.key if known else key

@@ -70,7 +70,7 @@ class Journal:
             raise
         self._undoings += [change.undoing for change in changes]
 
-    def note(self, undoing: Request[None]) -> None:
+    def note(self, undoing: Request[None] | None) -> None:
         """Remember how something is undone that was done beside this journal."""
         self._undoings.append(undoing)
 
