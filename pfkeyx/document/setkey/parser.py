@@ -107,11 +107,10 @@ def _subject(reader: Reader, *, has_ports: bool = True, has_spi: bool = True) ->
     name = reader.peek()
     subject = _Subject(ends, reader.one_of(PROTOCOLS, "protocol"))
     if name == "esp-udp":
-        original = None
         if not reader.peek().isdecimal() and reader.peek()[:2] not in ("0x", "0X"):
-            (original,) = reader.addresses("n")
-            reader.warn("Linux makes no use of the original address of esp-udp")
-        subject.encap = UdpEncap(source_port or _NATT_PORT, destination_port or _NATT_PORT, original)
+            reader.addresses("n")
+            reader.warn("Linux ignores the original address of esp-udp")
+        subject.encap = UdpEncap(source_port or _NATT_PORT, destination_port or _NATT_PORT)
     elif source_port or destination_port:
         reader.refuse("only esp-udp has ports")
     if has_spi:

@@ -123,6 +123,8 @@ def _policy_spec(reader: Reader, selector: Selector, context: SecurityContext | 
         if is_unique:
             unique.append(len(templates))
         templates.append(template)
+    if direction is Direction.OUT and any(it.optional and it.mode is Mode.TUNNEL for it in templates):
+        reader.refuse("Linux refuses the level use for a tunnel in a policy for what goes out; write require")
     if templates and word != "ipsec":
         reader.refuse(f"{word} has no requests; only ipsec has")
     policy = Policy(selector, direction, tuple(templates), action=action, priority=priority, security_context=context)
