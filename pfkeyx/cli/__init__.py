@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Now, while a reader who has gone can still be caught.
         sys.stdout.flush()
     except PfkeyxError as error:
-        _complain(str(error))
+        _complain("; ".join((str(error), *getattr(error, "__notes__", ()))))
         return status_of(error)
     except BrokenPipeError:
         # Python flushes stdout once more when it ends.

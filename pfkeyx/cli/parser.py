@@ -1,12 +1,12 @@
 """The whole parser, put together from the nouns: what is dispatched, and what help, man page and completions say."""
 
 from pfkeyx import __version__
-from pfkeyx.cli import address_update, demo, monitor, policy, probe, sa, top, tunnel
+from pfkeyx.cli import address_update, apply, demo, export, monitor, policy, probe, sa, top, tunnel
 from pfkeyx.cli.command import Parser, add_global_options, example_text
 from pfkeyx.cli.status import STATUS_HELP
 
 #: In the order of the help.
-_NOUNS = (sa, policy, tunnel, address_update, monitor, top, probe, demo)
+_NOUNS = (sa, policy, tunnel, address_update, monitor, top, apply, export, probe, demo)
 _EXAMPLES = """\
   pfkeyx tunnel list
   pfkeyx tunnel move --reqid 7 --local 203.0.113.9 --dry-run

@@ -6,17 +6,17 @@ default, but for those that one looks for. An SA has the fields of its `id` amon
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntFlag
 from functools import cache
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pfkeyx.algorithms import ALGORITHMS, Algorithm
 from pfkeyx.document.reading import HIDDEN, name_of, read_fields
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.events import Event
-from pfkeyx.model import SA, Attribute, Key, Mark, Policy, Port, SAId, TcpEncap, Template, UdpEncap
+from pfkeyx.model import SA, Attribute, DefaultPolicy, Key, Mark, Policy, Port, SAId, TcpEncap, Template, UdpEncap
 
 #: Of the encoding. It changes when what is written now would be read as something else.
 VERSION = 1
@@ -27,6 +27,7 @@ _LOOKED_FOR: dict[type[Any], frozenset[str]] = {
     SAId: frozenset({"protocol"}),
     Template: frozenset({"protocol", "mode", "reqid"}),
     Policy: frozenset({"action", "priority"}),
+    DefaultPolicy: frozenset({"inbound", "forward", "outbound"}),
     **dict.fromkeys((UdpEncap, TcpEncap), frozenset({"source_port", "destination_port"})),
 }
 #: The order of `ip xfrm`.
@@ -35,15 +36,16 @@ _ROWS = {row.name: row for row in ALGORITHMS}
 
 
 def document(
-    sas: list[SA] | None = None, policies: list[Policy] | None = None, *, show_keys: bool = False
+    sas: Sequence[SA] | None = None,
+    policies: Sequence[Policy] | None = None,
+    *,
+    default_policy: DefaultPolicy | None = None,
+    show_keys: bool = False,
 ) -> dict[str, Any]:
-    """Return SAs and policies as one versioned object; None leaves its list out."""
-    lists = {"sa": sas, "policy": policies}
-    return {"version": VERSION} | {
-        name: [to_plain(value, show_keys=show_keys) for value in values]
-        for name, values in lists.items()
-        if values is not None
-    }
+    """Return SAs and policies as one versioned object; what is None is left out."""
+    parts = {"default_policy": default_policy, "sa": sas, "policy": policies}
+    plain = {name: to_plain(part, show_keys=show_keys) for name, part in parts.items() if part is not None}
+    return {"version": VERSION} | plain
 
 
 def sa_to_plain(sa: SA, show_keys: bool = False) -> dict[str, Any]:
@@ -56,9 +58,9 @@ def sa_from_plain(plain: Any, path: str = "sa") -> SA:
     return read_fields(SA, plain, path)
 
 
-def policy_to_plain(policy: Policy) -> dict[str, Any]:
+def policy_to_plain(policy: Policy, show_keys: bool = False) -> dict[str, Any]:
     """Return a policy as a plain dict."""
-    return _fields(policy, False)
+    return _fields(policy, show_keys)
 
 
 def policy_from_plain(plain: Any, path: str = "policy") -> Policy:
@@ -125,7 +127,7 @@ def to_plain(value: Any, *, show_keys: bool = False) -> Any:
 def _fields(value: Any, show_keys: bool) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     looked_for = _LOOKED_FOR.get(type(value), ())
-    for name, default in _defaults(type(value)):
+    for name, default in _defaults(cast(Any, type(value))):
         part = getattr(value, name)
         if part is None or (part == default and name not in looked_for):
             continue

@@ -10,7 +10,7 @@ from enum import Enum, IntEnum, IntFlag
 from functools import cache
 from ipaddress import ip_address, ip_interface
 from types import NoneType, UnionType
-from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pfkeyx.algorithms import Algorithm, by_name
 from pfkeyx.errors import InvalidRequestError
@@ -50,19 +50,20 @@ def read_fields(kind: type[T], plain: Any, path: str) -> T:
     """Return the dataclass `kind` that a plain dict says; raises `InvalidRequestError`, which names the field."""
     if not isinstance(plain, Mapping):
         _refuse(path, f"is {_kind_of(plain)} and not a table")
-    known = _types(kind)
-    unknown = [name for name in plain if name not in known and not (name == "key_bits" and "key" in known)]
+    known, required = _types(cast(Any, kind)), _required(cast(Any, kind))
+    has_key = "key" in known
+    unknown = [name for name in plain if name not in known and not (name == "key_bits" and has_key)]
     if unknown:
         _refuse(_below(path, unknown[0]), f"there is no such field; take one of {', '.join(known)}")
     values = {name: read(known[name], plain[name], _below(path, name)) for name in plain if name in known}
-    if "key_bits" in plain and values["key"].bits != plain["key_bits"]:
-        _refuse(_below(path, "key"), f"has {values['key'].bits} bits and not the {plain['key_bits']} of key_bits")
-    missing = [name for name in known if name not in values and name in _required(kind)]
+    missing = [name for name in required if name not in values]
     if missing:
         _refuse(_below(path, missing[0]), "is missing")
+    if has_key and plain.get("key_bits", values["key"].bits) != values["key"].bits:
+        _refuse(_below(path, "key"), f"has {values['key'].bits} bits and not the {plain['key_bits']} of key_bits")
     if kind is SA:
         values["id"] = SAId(**{field.name: values.pop(field.name) for field in fields(SAId) if field.name in values})
-    return kind(**values)
+    return kind(**(_nothing(cast(Any, kind)) | values))
 
 
 def read(kind: Any, plain: Any, path: str) -> Any:
@@ -236,9 +237,22 @@ def _types(kind: Any) -> dict[str, Any]:
 
 
 @cache
-def _required(kind: Any) -> frozenset[str]:
-    required = {field.name for field in fields(kind) if field.default is MISSING}
-    return frozenset(required - {"id"} | _required(SAId) if kind is SA else required)
+def _required(kind: Any) -> tuple[str, ...]:
+    """Return the fields of a dataclass that have to be there."""
+    own = tuple(
+        name for name in _without_default(kind) if name != "id" and NoneType not in get_args(_types(kind)[name])
+    )
+    return _required(SAId) + own if kind is SA else own
+
+
+@cache
+def _nothing(kind: Any) -> dict[str, None]:
+    """Return the fields of a dataclass that are None when they are left out, though not by default."""
+    return {name: None for name in _without_default(kind) if NoneType in get_args(_types(kind).get(name))}
+
+
+def _without_default(kind: Any) -> list[str]:
+    return [field.name for field in fields(kind) if field.default is MISSING]
 
 
 def _below(path: str, name: str) -> str:

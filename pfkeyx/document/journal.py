@@ -1,0 +1,127 @@
+"""Changes to the SAD and SPD that can all be undone: each is a request, and the request that takes it back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pfkeyx.dialect import Dialect, require
+from pfkeyx.errors import AnswerLostError, KernelError, NotFoundError, PfkeyxError, UnsupportedError
+from pfkeyx.migration.methods import MARGIN, hides_keys
+from pfkeyx.model import SA, DefaultPolicy, Policy
+from pfkeyx.operation import Batch, Operation, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change: how it is asked for, and how it is undone; None cannot be."""
+
+    request: Request[None]
+    undoing: Request[None] | None
+
+
+class Journal:
+    """What was changed over one interface, so that it can be undone, the newest first."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._undoings: list[Request[None] | None] = []
+
+    def addition(self, sa: SA) -> Change:
+        """Return the change that adds an SA, with the sequence numbers that it comes with."""
+        return Change(write_sa(self._dialect, sa), self._dialect.delete_sa(sa.id))
+
+    def deletion(self, sa: SA) -> Change:
+        """Return the change that deletes an SA which was read; it would be put back ahead of its sequence number."""
+        undoing = None if hides_keys(sa) else write_sa(self._dialect, ahead(sa, min(MARGIN, numbers_left(sa))))
+        return Change(self._dialect.delete_sa(sa.id), undoing)
+
+    def update(self, old: SA, new: SA) -> Change:
+        """Return the change of what the kernel changes of an SA in place."""
+        return Change(self._dialect.update_sa(new), self._dialect.update_sa(old.as_written()))
+
+    def policy_addition(self, policy: Policy) -> Change:
+        """Return the change that adds a policy."""
+        return Change(self._dialect.add_policy(policy), self._dialect.delete_policy(policy.id))
+
+    def policy_update(self, old: Policy, new: Policy) -> Change:
+        """Return the change that replaces a policy, which was read, in place."""
+        return Change(self._dialect.update_policy(new), self._dialect.update_policy(old.as_written()))
+
+    def policy_deletion(self, policy: Policy) -> Change:
+        """Return the change that deletes a policy which was read."""
+        return Change(self._dialect.delete_policy(policy.id), self._dialect.add_policy(policy.as_written()))
+
+    def default_policy(self, old: DefaultPolicy, new: DefaultPolicy) -> Change:
+        """Return the change of what happens to packets that no policy is for."""
+        return Change(self._dialect.set_default_policy(new), self._dialect.set_default_policy(old))
+
+    def do(self, changes: Iterable[Change], *, one_datagram: bool = False) -> Operation[None]:
+        """Make changes, and remember those that were made; raises the first refusal."""
+        changes = tuple(changes)
+        requests = tuple(change.request for change in changes)
+        yield from require(self._dialect, requests)
+        try:
+            yield Batch(requests, one_datagram=one_datagram and self._dialect.sends_together)
+        except KernelError as refusal:
+            for change, reply in zip(changes, refusal.replies, strict=False):
+                if isinstance(reply, AnswerLostError):
+                    refusal.add_note(f"{reply.operation} {reply.subject} may have been done: look")
+                elif not isinstance(reply, KernelError):
+                    self._undoings.append(change.undoing)
+            raise
+        self._undoings += [change.undoing for change in changes]
+
+    def note(self, undoing: Request[None] | None) -> None:
+        """Remember how something is undone that was done beside this journal."""
+        self._undoings.append(undoing)
+
+    def undo(self, cause: PfkeyxError) -> Operation[None]:
+        """Undo everything, and add to the error that made it necessary what could not be undone."""
+        failures = 0
+        for undoing in reversed(self._undoings):
+            if undoing is None:
+                cause.add_note("an SA whose keys the kernel hides was deleted, and cannot be put back")
+                failures += 1
+                continue
+            try:
+                yield Batch((undoing,))
+            except NotFoundError:
+                # Somebody else has deleted what would be deleted.
+                continue
+            except PfkeyxError as error:
+                cause.add_note(f"could not be undone: {error}")
+                failures += 1
+        if not failures:
+            cause.add_note("everything is as it was before" if self._undoings else "nothing was changed")
+        self._undoings.clear()
+
+
+def write_sa(dialect: Dialect, sa: SA) -> Request[None]:
+    """Return the request that adds an SA, and has it go on where it was when its sequence numbers are given."""
+    return dialect.restore_sa(sa) if sa.replay is not None else dialect.add_sa(sa)
+
+
+def ahead(sa: SA, margin: int) -> SA:
+    """Return an SA with its outbound sequence number so far ahead, if it has sent anything.
+
+    Raises `UnsupportedError` where there are no such numbers left.
+    """
+    if sa.replay is None or sa.replay.outbound == 0 or margin == 0:
+        return sa
+    if margin > numbers_left(sa):
+        raise UnsupportedError("sequence numbers", f"{sa} has none left that are {margin} ahead; rekey it")
+    return replace(sa, replay=replace(sa.replay, outbound=sa.replay.outbound + margin))
+
+
+def numbers_left(sa: SA) -> int:
+    """Return how many sequence numbers an SA has not used yet."""
+    return (1 << (64 if sa.esn else 32)) - 1 - (sa.replay.outbound if sa.replay is not None else 0)
+
+
+def attempt(journal: Journal, steps: Sequence[Operation[None]]) -> Operation[None]:
+    """Do steps in order, all or none: when one fails, everything in the journal is undone."""
+    try:
+        for step in steps:
+            yield from step
+    except PfkeyxError as error:
+        yield from journal.undo(error)
+        raise
