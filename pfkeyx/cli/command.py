@@ -137,6 +137,21 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     return Engine.open(options.engine, netns=options.netns)
 
 
+def interface_index(options: argparse.Namespace, name: str) -> int:
+    """Return the index of a network interface, by its name or as it is.
+
+    Raises `InvalidRequestError` for a name in another namespace, which is not seen from here.
+    """
+    if name.isdecimal():
+        return int(name)
+    if options.netns is not None:
+        raise InvalidRequestError(f"interface {name}: with --netns give its number, as ip -netns NAME link shows it")
+    try:
+        return int(Path("/sys/class/net", name, "ifindex").read_text())
+    except (OSError, ValueError):
+        raise InvalidRequestError(f"interface {name}: there is none; see ip link") from None
+
+
 def print_json(**content: Any) -> None:
     """Print one JSON object, with the version of what it is written in."""
     print(json.dumps({"version": JSON_VERSION, **content}, indent=2))

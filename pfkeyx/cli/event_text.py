@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from pfkeyx.cli.text import selector_words, template_words, traffic_text
+from pfkeyx.cli.lists import selector_words, template_words
+from pfkeyx.cli.text import traffic_text
 from pfkeyx.events import (
     Acquire,
     DefaultPolicyChange,

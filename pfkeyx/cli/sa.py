@@ -7,11 +7,22 @@ from collections.abc import Sequence
 
 from pfkeyx.algorithms import Kind
 from pfkeyx.cli import arguments
-from pfkeyx.cli.command import Commands, Parser, add_command, add_noun, add_yes, make_sure, open_engine, print_json
+from pfkeyx.cli.command import (
+    Commands,
+    Parser,
+    add_command,
+    add_noun,
+    add_yes,
+    interface_index,
+    make_sure,
+    open_engine,
+    print_json,
+)
 from pfkeyx.cli.filters import add_filters, add_sa_name, choose_sas, find_sa, left_out
 from pfkeyx.cli.keys import KEY_FILE_HELP, add_key_options, make_suites
+from pfkeyx.cli.lists import sa_lines
 from pfkeyx.cli.status import DONE
-from pfkeyx.cli.text import count, sa_lines, show
+from pfkeyx.cli.text import count, show
 from pfkeyx.model import (
     NO_EXTRA_FLAGS,
     NO_FLAGS,
@@ -152,9 +163,7 @@ def _add_sa_options(parser: Parser) -> None:
     more.add_argument(
         "--direction", type=arguments.direction, metavar="in|out", help="have the kernel check that the rest fits it"
     )
-    more.add_argument(
-        "--offload", type=arguments.interface, metavar="DEVICE", help="let this interface do the cryptography"
-    )
+    more.add_argument("--offload", metavar="DEVICE", help="let this interface do the cryptography")
     for name, text in (
         ("tfc-padding", "pad packets to so many octets"),
         ("nat-keepalive", "keep a NAT's mapping alive, every so many seconds"),
@@ -303,7 +312,7 @@ def make_sa(options: argparse.Namespace) -> SA:
         extra_flags=extra_flags,
         if_id=options.if_id,
         output_mark=options.output_mark,
-        offload=options.offload and Offload(options.offload),
+        offload=options.offload and Offload(interface_index(options, options.offload)),
         tfc_padding=options.tfc_padding,
         direction=options.direction,
         nat_keepalive_s=options.nat_keepalive,

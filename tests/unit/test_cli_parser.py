@@ -31,7 +31,7 @@ def examples(parser: argparse.ArgumentParser) -> list[list[str]]:
     text = (parser.epilog or "").replace("\\\n", " ")
     lines = re.findall(r"^  (?:sudo )?pfkeyx (.*)$", text, re.MULTILINE)
     # The namespace of an example is not there.
-    return [re.sub(r"--netns \S+", "", shlex.join(shlex.split(line.partition("|")[0]))).split() for line in lines]
+    return [re.sub(r"--netns \S+", "", shlex.join(shlex.split(re.split("[|>]", line)[0]))).split() for line in lines]
 
 
 @pytest.mark.parametrize("prog", VERBS)

@@ -24,7 +24,8 @@ from pfkeyx import (
     UdpEncap,
     Usage,
 )
-from pfkeyx.cli.text import ago, duration, fold, highlight, policy_lines, sa_lines, size, wants_colour
+from pfkeyx.cli.lists import policy_lines, sa_lines
+from pfkeyx.cli.text import ago, duration, fold, highlight, size, wants_colour
 from pfkeyx.cli.top import Reading, rows, table
 from pfkeyx.cli.tunnel_text import tunnel_lines
 from pfkeyx.tunnels import find_tunnels
