@@ -95,13 +95,20 @@ def run_move(options: argparse.Namespace) -> int:
                 moves = count(sum(1 for _ in plan.sa_moves()), "SA")
                 make_sure(options, f"This moves all {moves} of {options.all_from}.")
             accept = _accepted(options, plan)
-            with progress_bar() as progress:
-                report = engine.migrate(plan, accept=accept, progress=progress)
+            report = _migrate(engine, plan, accept)
     if options.json:
         print_json(plan=plan.as_json(), report=report and report_as_json(report))
     elif report is not None:
         print_wrapped(_shortened(str(report), r"\w+ 0x", "SAs; --json shows all"))
     return DONE
+
+
+def _migrate(engine: "Engine", plan: MigrationPlan, accept: Iterable[Loss]) -> MigrationReport:
+    try:
+        with progress_bar() as progress:
+            return engine.migrate(plan, accept=accept, progress=progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command finishes the move") from None
 
 
 def _shortened(text: str, start: str, what: str) -> str:
