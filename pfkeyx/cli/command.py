@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -123,10 +122,13 @@ def add_global_options(parser: argparse.ArgumentParser, *, is_outermost: bool = 
 
 def _netns(text: str) -> str:
     path = Path("/proc", text, "ns/net") if text.isdecimal() else Path("/run/netns", text)
-    # Another user's process hides its namespace, which is the kernel's to refuse.
-    if not os.path.lexists(path if not text.isdecimal() else path.parent):
+    try:
+        path.stat()
+    except FileNotFoundError:
         what = f"there is no process {text}" if text.isdecimal() else f"there is no {path}; see ip netns list"
-        raise argparse.ArgumentTypeError(what)
+        raise argparse.ArgumentTypeError(what) from None
+    except PermissionError:
+        pass  # the kernel will say what it takes
     return str(path)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 # An ordinary user may not be able to read them where the tests run.
 import pfkeyx.document.plain
 import pfkeyx.engine
-import pfkeyx.pfkey
+import pfkeyx.pfkey.describe
 import pfkeyx.probing
-import pfkeyx.xfrm  # noqa: F401
+import pfkeyx.xfrm.describe  # noqa: F401
 from pfkeyx.cli import INTERRUPTED, main
 
 NOBODY = 65534
