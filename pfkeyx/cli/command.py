@@ -178,7 +178,7 @@ def make_sure(options: argparse.Namespace, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise InvalidRequestError(f"{question} Give --yes to do so, or name a namespace with --netns")
-    if not ask(question):
+    if not ask(f"{question} Go on?"):
         raise InvalidRequestError("nothing was done")
 
 
