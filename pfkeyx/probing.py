@@ -77,7 +77,7 @@ def _nobodys_sa(algorithm: Algorithm) -> SA:
     if algorithm.kind is Kind.COMPRESSION:
         sa_id = SAId(_NOBODY, _RESERVED, Protocol.IPCOMP)
         return SA(sa_id, IPv4Address("127.0.0.1"), compression=algorithm, replay_window=0)
-    key = Key(bytes((max(algorithm.key_bits) + algorithm.salt_bits) // 8))
+    key = Key(bytes(range((max(algorithm.key_bits) + algorithm.salt_bits) // 8)))
     is_authentication = algorithm.kind is Kind.AUTHENTICATION
     return SA(
         SAId(_NOBODY, _RESERVED),

@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _complain(str(error))
         return REFUSED
-    except KeyboardInterrupt:
-        _complain("interrupted")
+    except KeyboardInterrupt as stop:
+        _complain("; ".join(("interrupted", *map(str, stop.args))))
         return INTERRUPTED
     return status
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from pfkeyx.cli.arguments import number
 from pfkeyx.cli.command import Commands, add_command, add_yes, make_sure, open_engine, print_json
+from pfkeyx.cli.lists import policy_lines, sa_lines
 from pfkeyx.cli.status import DONE
-from pfkeyx.cli.text import count, policy_lines, sa_lines, show
+from pfkeyx.cli.text import count, show
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import SA, Policy
 

@@ -5,7 +5,6 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from enum import Enum
 from ipaddress import ip_address, ip_interface
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind, by_name
@@ -174,16 +173,6 @@ def udp_encap(text: str) -> UdpEncap:
     if not isinstance(read, UdpEncap):
         raise ArgumentTypeError("an SA can be moved into UDP alone; take udp or udp:SOURCE-PORT:DESTINATION-PORT")
     return read
-
-
-def interface(text: str) -> int:
-    """Return the index of a network interface, by its name or as it is."""
-    if text.isdecimal():
-        return int(text)
-    try:
-        return int(Path("/sys/class/net", text, "ifindex").read_text())
-    except (OSError, ValueError):
-        raise ArgumentTypeError(f"there is no network interface {text!r} here; see ip link") from None
 
 
 def seconds(text: str) -> int:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -22,6 +21,7 @@ JSON_VERSION = 1
 WIDTH = 80
 
 _GLOBAL = "global options"
+_TIE = "\0"
 #: What `add_subparsers` returns.
 Commands = Any
 Run = Callable[[argparse.Namespace], int]
@@ -50,18 +50,19 @@ class Parser(argparse.ArgumentParser):
 
     def _short_usage(self) -> str:
         """Return what has to be given; the options are described one by one."""
-        words = [self.prog, "[OPTION...]"]
+        words = ["[OPTION...]"]
         for action in self._actions:
             metavar = action.metavar if isinstance(action.metavar, str) else " ".join(action.metavar or (action.dest,))
             if action.required and action.option_strings:
                 words.append(f"{action.option_strings[-1]} {metavar}")
             elif not action.option_strings:
-                words.append(
-                    {"A...": f"{metavar} ...", "*": f"[{metavar}...]", "?": f"[{metavar}]"}.get(
-                        str(action.nargs), metavar
-                    )
-                )
-        return " ".join(words).replace("%", "%%")
+                forms = {"A...": f"{metavar} ...", "*": f"[{metavar}...]", "?": f"[{metavar}]"}
+                words.append(forms.get(str(action.nargs), metavar))
+        # An option and what it takes stay together.
+        text = f"{self.prog} {' '.join(word.replace(' ', _TIE) for word in words)}"
+        indent = " " * len(f"usage: {self.prog} ")
+        usage = textwrap.fill(text, WIDTH - len("usage: "), subsequent_indent=indent)
+        return usage.replace(_TIE, " ").replace("%", "%%")
 
     def error(self, message: str) -> NoReturn:
         """Say on one line of stderr what is wrong with the command line, and exit."""
@@ -121,10 +122,13 @@ def add_global_options(parser: argparse.ArgumentParser, *, is_outermost: bool = 
 
 def _netns(text: str) -> str:
     path = Path("/proc", text, "ns/net") if text.isdecimal() else Path("/run/netns", text)
-    # Another user's process hides its namespace, which is the kernel's to refuse.
-    if not os.path.lexists(path if not text.isdecimal() else path.parent):
+    try:
+        path.stat()
+    except FileNotFoundError:
         what = f"there is no process {text}" if text.isdecimal() else f"there is no {path}; see ip netns list"
-        raise argparse.ArgumentTypeError(what)
+        raise argparse.ArgumentTypeError(what) from None
+    except PermissionError:
+        pass  # the kernel will say what it takes
     return str(path)
 
 
@@ -133,6 +137,21 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     from pfkeyx.engine import Engine
 
     return Engine.open(options.engine, netns=options.netns)
+
+
+def interface_index(options: argparse.Namespace, name: str) -> int:
+    """Return the index of a network interface, by its name or as it is.
+
+    Raises `InvalidRequestError` for a name in another namespace, which is not seen from here.
+    """
+    if name.isdecimal():
+        return int(name)
+    if options.netns is not None:
+        raise InvalidRequestError(f"interface {name}: with --netns give its number, as ip -netns NAME link shows it")
+    try:
+        return int(Path("/sys/class/net", name, "ifindex").read_text())
+    except (OSError, ValueError):
+        raise InvalidRequestError(f"interface {name}: there is none; see ip link") from None
 
 
 def print_json(**content: Any) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from pfkeyx.cli.text import count, selector_words, size, template_words
+from pfkeyx.cli.lists import selector_words, template_words
+from pfkeyx.cli.text import traffic_text
 from pfkeyx.events import (
     Acquire,
     DefaultPolicyChange,
@@ -61,7 +62,7 @@ def _words(event: Event) -> Iterator[str]:
             if event.progress.replay is not None:
                 yield f"sequence out {event.progress.replay.outbound} in {event.progress.replay.inbound}"
             if event.progress.usage is not None:
-                yield f"{size(event.progress.usage.octets)} in {count(event.progress.usage.packets, 'packet')}"
+                yield traffic_text(event.progress.usage)
         case Report():
             yield f"report  protocol {event.protocol}  {' '.join(selector_words(event.selector))}"
         case SAChange():

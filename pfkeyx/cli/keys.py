@@ -54,9 +54,7 @@ def make_suites(options: argparse.Namespace, *names: str) -> list[Suite]:
     elif all(0 in choice.algorithm.key_bits for choice in wanted):
         keys = [Key(b"") for _ in labels]
     else:
-        raise InvalidRequestError(
-            f"keys for {', '.join(labels)}: give --key-file FILE, --key-file - or --generate-keys"
-        )
+        raise InvalidRequestError(f"keys for {', '.join(labels)}: give --key-file FILE|- or --generate-keys")
     starts = range(0, len(keys), len(wanted) or 1)
     pairs = [keys[start : start + len(wanted)] for start in starts] or [[] for _ in names]
     return [_suite(options.encryption, options.authentication, pair) for pair in pairs]

@@ -55,7 +55,8 @@ def add_parser(commands: Commands) -> None:
         run,
         "show what the kernel tells, a line an event, as it comes",
         _EXAMPLE,
-        "Without KIND all but progress, which makes the kernel tell of every SA that has traffic.",
+        "Without KIND all but progress, which makes the kernel tell of every SA that has traffic. While it listens for"
+        " acquire, the kernel takes it for a key manager: packets without an SA wait for one.",
     )
     parser.add_argument("kinds", nargs="*", metavar="KIND", type=_kind, help=", ".join(_KINDS))
     parser.add_argument(

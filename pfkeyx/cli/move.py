@@ -1,6 +1,7 @@
 """Moves of live SAs: `pfkeyx tunnel move` and what it shares with `pfkeyx address-update`."""
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,10 @@ sudo pfkeyx tunnel move --all-from 192.0.2.1 --local 203.0.113.9 --yes"""
 _DETAILS = """\
 It keeps SPIs, keys, sequence numbers, replay windows and lifetimes, and moves all or nothing. The plan is printed
 first. Interrupted at any moment, the same command finishes the move."""
+
+
+#: Steps of a plan and SAs of a report that a person is shown of a large move.
+_SHOWN = 8
 
 
 def add_move_parser(verbs: Commands) -> None:
@@ -82,7 +87,7 @@ def run_move(options: argparse.Namespace) -> int:
         update = _update(options, engine)
         plan = engine.plan_migration(update, options.method, hold=options.hold)
         if not options.json:
-            print_wrapped(plan)
+            print_wrapped(plan if options.dry_run else _shortened(str(plan), r"\d+\. ", "steps; --dry-run shows all"))
         if options.dry_run:
             report = None
         else:
@@ -90,13 +95,31 @@ def run_move(options: argparse.Namespace) -> int:
                 moves = count(sum(1 for _ in plan.sa_moves()), "SA")
                 make_sure(options, f"This moves all {moves} of {options.all_from}.")
             accept = _accepted(options, plan)
-            with progress_bar() as progress:
-                report = engine.migrate(plan, accept=accept, progress=progress)
+            report = _migrate(engine, plan, accept)
     if options.json:
         print_json(plan=plan.as_json(), report=report and report_as_json(report))
     elif report is not None:
-        print_wrapped(report)
+        print_wrapped(_shortened(str(report), r"\w+ 0x", "SAs; --json shows all"))
     return DONE
+
+
+def _migrate(engine: "Engine", plan: MigrationPlan, accept: Iterable[Loss]) -> MigrationReport:
+    try:
+        with progress_bar() as progress:
+            return engine.migrate(plan, accept=accept, progress=progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command finishes the move") from None
+
+
+def _shortened(text: str, start: str, what: str) -> str:
+    """Return a text with its first entries only: one begins where a line looks like `start`, and goes on indented."""
+    lines = text.splitlines()
+    starts = [number for number, line in enumerate(lines) if re.match(start, line)]
+    if len(starts) <= _SHOWN:
+        return text
+    end = next((n for n in range(starts[-1] + 1, len(lines)) if not lines[n].startswith(" ")), len(lines))
+    more = f"... and {len(starts) - _SHOWN} more {what}"
+    return "\n".join([*lines[: starts[_SHOWN]], more, *lines[end:]])
 
 
 def _update(options: argparse.Namespace, engine: "Engine") -> AddressUpdate:

@@ -7,10 +7,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pfkeyx.cli import arguments
-from pfkeyx.cli.command import Commands, Parser, add_command, add_noun, add_yes, make_sure, open_engine, print_json
+from pfkeyx.cli.command import (
+    Commands,
+    Parser,
+    add_command,
+    add_noun,
+    add_yes,
+    interface_index,
+    make_sure,
+    open_engine,
+    print_json,
+)
 from pfkeyx.cli.filters import add_filters, left_out, matches_policy
+from pfkeyx.cli.lists import policy_lines
 from pfkeyx.cli.status import DONE
-from pfkeyx.cli.text import count, policy_lines, show
+from pfkeyx.cli.text import count, show
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import (
     NO_POLICY_FLAGS,
@@ -105,7 +116,7 @@ def _add_name(parser: Parser, nargs: str | None = None) -> None:
     )
     parser.add_argument("--sport", type=arguments.port, metavar="PORT[/MASK]", help="the source port")
     parser.add_argument("--dport", type=arguments.port, metavar="PORT[/MASK]", help="the destination port")
-    parser.add_argument("--device", type=arguments.interface, default=0, metavar="DEVICE", help="on this interface")
+    parser.add_argument("--device", metavar="DEVICE", help="on this interface")
     parser.add_argument("--mark", type=arguments.mark, metavar="MARK[/MASK]", help="a packet mark")
     parser.add_argument("--if-id", type=arguments.if_id, default=0, metavar="N", help="of an XFRM interface")
     _add_type(parser)
@@ -200,6 +211,10 @@ def run_flush(options: argparse.Namespace) -> int:
     make_sure(options, "policy flush deletes all policies: what they protected or blocked then leaves in clear.")
     with open_engine(options) as engine:
         engine.flush_policies(options.type)
+    if options.json:
+        print_json(deleted=f"all {options.type} policies")
+    else:
+        print(f"deleted all {options.type} policies")
     return DONE
 
 
@@ -289,7 +304,8 @@ def _named(options: argparse.Namespace) -> PolicyId | int:
 
 
 def _selector(options: argparse.Namespace) -> Selector:
-    return Selector(options.source, options.destination, options.upper, options.sport, options.dport, options.device)
+    device = interface_index(options, options.device) if options.device else 0
+    return Selector(options.source, options.destination, options.upper, options.sport, options.dport, device)
 
 
 def make_policy(options: argparse.Namespace) -> Policy:

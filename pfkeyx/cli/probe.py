@@ -75,11 +75,26 @@ def _all_plain(answers: Answers) -> dict[str, Any]:
 
 def _lines(name: str, support: Support, answers: Mapping[str, Mapping[str, Support]]) -> Iterator[str]:
     yield from _wrapped(name, support)
-    width = max((len(name) for named in answers.values() for name in named), default=0)
     for kind, named in answers.items():
         yield f"  {_TITLES[kind]}"
+        if kind == "algorithm":
+            yield from _grouped(named)
+            continue
+        width = max(map(len, named))
         for each, answer in named.items():
             yield from _wrapped(f"    {each:{width}}", answer)
+
+
+def _grouped(named: Mapping[str, Support]) -> Iterator[str]:
+    """Yield each answer once, with all that it is for."""
+    groups: dict[str, list[str]] = {}
+    for name, support in named.items():
+        groups.setdefault(str(support), []).append(name)
+    for answer, names in groups.items():
+        yield from textwrap.wrap(answer, WIDTH, initial_indent="    ", subsequent_indent="    ")
+        yield from textwrap.wrap(
+            ", ".join(names), WIDTH, initial_indent="      ", subsequent_indent="      ", break_on_hyphens=False
+        )
 
 
 def _wrapped(start: str, support: Support) -> list[str]:

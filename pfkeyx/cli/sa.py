@@ -7,15 +7,27 @@ from collections.abc import Sequence
 
 from pfkeyx.algorithms import Kind
 from pfkeyx.cli import arguments
-from pfkeyx.cli.command import Commands, Parser, add_command, add_noun, add_yes, make_sure, open_engine, print_json
+from pfkeyx.cli.command import (
+    Commands,
+    Parser,
+    add_command,
+    add_noun,
+    add_yes,
+    interface_index,
+    make_sure,
+    open_engine,
+    print_json,
+)
 from pfkeyx.cli.filters import add_filters, add_sa_name, choose_sas, find_sa, left_out
 from pfkeyx.cli.keys import KEY_FILE_HELP, add_key_options, make_suites
+from pfkeyx.cli.lists import sa_lines
 from pfkeyx.cli.status import DONE
-from pfkeyx.cli.text import count, sa_lines, show
+from pfkeyx.cli.text import count, show
 from pfkeyx.model import (
     NO_EXTRA_FLAGS,
     NO_FLAGS,
     SA,
+    Direction,
     Lifetime,
     Limit,
     Mode,
@@ -120,7 +132,7 @@ def _add_sa_options(parser: Parser) -> None:
         metavar="NAME",
         help="of IPComp, such as deflate",
     )
-    more = parser.add_argument_group("more of the SA")
+    more = parser.add_argument_group("further fields")
     more.add_argument(
         "--encap", type=arguments.encap, metavar="udp|tcp[:PORT:PORT]", help="source and destination (default: 4500)"
     )
@@ -134,7 +146,7 @@ def _add_sa_options(parser: Parser) -> None:
         "--replay-window",
         type=arguments.number(0, 4096),
         metavar="PACKETS",
-        help="0 checks nothing (default: 32, of IPComp 0)",
+        help="0 checks nothing (default: 32, and 0 for outbound SAs and IPComp)",
     )
     more.add_argument("--esn", action="store_true", help="sequence numbers of 64 bits")
     more.add_argument(
@@ -151,9 +163,7 @@ def _add_sa_options(parser: Parser) -> None:
     more.add_argument(
         "--direction", type=arguments.direction, metavar="in|out", help="have the kernel check that the rest fits it"
     )
-    more.add_argument(
-        "--offload", type=arguments.interface, metavar="DEVICE", help="let this interface do the cryptography"
-    )
+    more.add_argument("--offload", metavar="DEVICE", help="let this interface do the cryptography")
     for name, text in (
         ("tfc-padding", "pad packets to so many octets"),
         ("nat-keepalive", "keep a NAT's mapping alive, every so many seconds"),
@@ -237,6 +247,10 @@ def run_flush(options: argparse.Namespace) -> int:
     make_sure(options, f"sa flush deletes {which}, and their tunnels stop.")
     with open_engine(options) as engine:
         engine.flush_sas(options.protocol)
+    if options.json:
+        print_json(deleted=which)
+    else:
+        print(f"deleted {which}")
     return DONE
 
 
@@ -275,7 +289,9 @@ def run_count(options: argparse.Namespace) -> int:
 def make_sa(options: argparse.Namespace) -> SA:
     """Return the SA that the options describe."""
     ((encryption, authentication),) = make_suites(options, "")
-    window = options.replay_window
+    # Nothing is received over the one, and nothing of the other has a number.
+    has_window = options.direction is not Direction.OUT and options.protocol is not Protocol.IPCOMP
+    window = 32 if has_window else 0
     flags, extra_flags = NO_FLAGS, NO_EXTRA_FLAGS
     for flag in options.flag:
         flags |= flag if isinstance(flag, SAFlag) else NO_FLAGS
@@ -291,12 +307,12 @@ def make_sa(options: argparse.Namespace) -> SA:
         encap=options.encap,
         selector=options.selector and Selector(*options.selector),
         lifetime=Lifetime(options.soft, options.hard),
-        replay_window=window if window is not None else 0 if options.protocol is Protocol.IPCOMP else 32,
+        replay_window=window if options.replay_window is None else options.replay_window,
         flags=flags | (SAFlag.ESN if options.esn else NO_FLAGS),
         extra_flags=extra_flags,
         if_id=options.if_id,
         output_mark=options.output_mark,
-        offload=options.offload and Offload(options.offload),
+        offload=options.offload and Offload(interface_index(options, options.offload)),
         tfc_padding=options.tfc_padding,
         direction=options.direction,
         nat_keepalive_s=options.nat_keepalive,

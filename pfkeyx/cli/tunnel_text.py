@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pfkeyx.cli.text import count, end_text, fold, key_text, size
+from pfkeyx.cli.lists import key_text
+from pfkeyx.cli.text import INDENT, count, end_text, fold, traffic_text
 from pfkeyx.model import SA, Direction
 from pfkeyx.tunnels import FoundTunnel, FoundTunnels, TunnelState
-
-_INDENT = "    "
 
 
 def tunnel_lines(tunnels: Sequence[FoundTunnel], *, show_keys: bool = False) -> Iterator[str]:
@@ -16,17 +15,17 @@ def tunnel_lines(tunnels: Sequence[FoundTunnel], *, show_keys: bool = False) -> 
         yield from fold(_head(tunnel))
         for policy in tunnel.policies:
             if policy.direction is Direction.OUT:
-                yield from fold((f"{policy.selector.source} ->", str(policy.selector.destination)), _INDENT)
+                yield from fold((str(policy.selector.source), f"-> {policy.selector.destination}"), INDENT)
         for name, sas in (("out", tunnel.outbound), ("in ", tunnel.inbound)):
             for number, sa in enumerate(sas):
-                yield from fold(_sa_words(name, sa, is_older=number > 0, show_keys=show_keys), _INDENT, _INDENT * 2)
+                yield from fold(_sa_words(name, sa, is_older=number > 0, show_keys=show_keys), INDENT, INDENT * 2)
         if notes := _notes(tunnel):
-            yield from fold(notes, _INDENT)
+            yield from fold(notes, INDENT)
 
 
 def _head(tunnel: FoundTunnel) -> Iterator[str]:
-    yield f"{end_text(tunnel.local)} -"
-    yield end_text(tunnel.remote)
+    yield end_text(tunnel.local)
+    yield f"- {end_text(tunnel.remote)}"
     yield f"reqid {tunnel.reqid}"
     if tunnel.mark is not None:
         yield f"mark {tunnel.mark}"
@@ -45,7 +44,7 @@ def _sa_words(name: str, sa: SA, *, is_older: bool, show_keys: bool) -> Iterator
     if sa.encap is not None:
         yield str(sa.encap)
     if sa.usage is not None:
-        yield f"{size(sa.usage.octets)} in {count(sa.usage.packets, 'packet')}"
+        yield traffic_text(sa.usage)
     if is_older:
         yield "older"
     if show_keys:
@@ -85,6 +84,8 @@ def tunnel_to_plain(tunnel: FoundTunnel, *, show_keys: bool = False) -> dict[str
         "local": str(tunnel.local),
         "remote": str(tunnel.remote),
         "reqid": tunnel.reqid,
+        **({"mark": str(tunnel.mark)} if tunnel.mark else {}),
+        **({"if_id": tunnel.if_id} if tunnel.if_id else {}),
         "state": tunnel.state.value,
         "missing": list(tunnel.missing),
         "outbound": [sa_to_plain(sa, show_keys) for sa in tunnel.outbound],
