@@ -116,3 +116,5 @@ def _parsed(text: str) -> Any:
         raise InvalidRequestError(f"line {error.lineno}: this is no JSON: {error.msg}") from None
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequestError(f"this is no TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"this cannot be read: {error}") from None

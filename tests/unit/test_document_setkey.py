@@ -1,10 +1,14 @@
 """Scripts of setkey as values: what each word stands for, and what is wrong by file and line."""
 
+import re
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from socket import gaierror
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pfkeyx import (
     SA,
@@ -272,6 +276,35 @@ def test_what_is_wrong_is_named_with_its_file_and_line(text: str, complaint: str
     with pytest.raises(InvalidRequestError) as caught:
         parse(text, "script")
     assert str(caught.value).startswith(complaint)
+
+
+_VOCABULARY = """
+add get delete deleteall getspi flush dump spdadd spdupdate spddelete spddump spdflush exit tagged
+192.0.2.1 192.0.2.2 ::1 10.0.0.0 / 8 [ ] any 4500 http -4 -6 -n esp ah ipcomp esp-udp esp-old tcp
+0x1001 5 -m tunnel transport -u -r -f seq-pad -lh -bs -ctx -E aes-cbc null -A hmac-md5 -C deflate -R
+-P in out fwd prio low + - ipsec none discard esp/tunnel/192.0.2.1-192.0.2.2/unique:7 icmp6 128,0 gre
+; ; ; # " "x" 99999999999999999999999999"""
+_WORDS = (*_VOCABULARY.split(), "\n", "\0", "\udcff")
+
+
+@given(st.lists(st.sampled_from(_WORDS)).map(" ".join) | st.text())
+def test_whatever_stands_in_a_script_it_is_read_or_refused_with_its_line(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pfkeyx.document.setkey.reader.getaddrinfo", _no_host)
+        complaint = _complaint(text)
+    assert complaint is None or re.match(r"script:\d+: ", complaint)
+
+
+def _complaint(text: str) -> str | None:
+    try:
+        parse(text, "script").check(XfrmDialect())
+    except (InvalidRequestError, UnsupportedError) as error:
+        return str(error)
+    return None
+
+
+def _no_host(name: str, _: None) -> None:
+    raise gaierror(2, f"there is no {name}")
 
 
 def test_no_part_of_a_bad_key_is_in_the_error() -> None:
