@@ -133,7 +133,7 @@ def _check(options: argparse.Namespace, databases: "Databases", name: str) -> in
     from pfkeyx.document.apply import check
 
     check(databases, offline_dialect(options.engine))
-    return _say_good(options, name, sas=len(databases.sas), policies=len(databases.policies))
+    return _say_good(options, name, sas=len(databases.sas or ()), policies=len(databases.policies or ()))
 
 
 def _say_good(options: argparse.Namespace, name: str, **counts: int) -> int:
