@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind
 from tests import linux
+from tests.document_schema import schema_text
 from tests.kernel.record import FROM, PFKEY, SURVIVAL, TO, Subject, claims_by_kernel
 from tests.survival_page import Survey, loss_rows
 from tests.xfrm_page import TABLES, attribute_rows, message_rows
@@ -194,6 +195,7 @@ def migration() -> str:
 #: Below `docs/`.
 PAGES: dict[str, Callable[[], str]] = {
     "reference/algorithms.md": algorithms,
+    "reference/document.schema.json": schema_text,
     "reference/migration.md": migration,
     "reference/pfkey.md": pfkey,
     "reference/xfrm.md": xfrm,

@@ -1,10 +1,12 @@
 """`pfkeyx apply`: a document, or a script of setkey, into the kernel."""
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -103,7 +105,7 @@ def _run_script(options: argparse.Namespace, text: str, name: str) -> int:
     if options.check:
         script.check(offline_dialect(options.engine))
         return _say_good(options, name, statements=len(script.statements))
-    with open_engine(options) as engine:
+    with open_engine(options) as engine, _uninterrupted():
         shown = engine.run(partial(run_script, script=script))
     _print_shown(options, shown)
     return DONE
@@ -131,7 +133,7 @@ def _check(options: argparse.Namespace, databases: "Databases", name: str) -> in
     from pfkeyx.document.apply import check
 
     check(databases, offline_dialect(options.engine))
-    return _say_good(options, name, sas=len(databases.sas), policies=len(databases.policies))
+    return _say_good(options, name, sas=len(databases.sas or ()), policies=len(databases.policies or ()))
 
 
 def _say_good(options: argparse.Namespace, name: str, **counts: int) -> int:
@@ -157,7 +159,7 @@ def offline_dialect(engine: str | None) -> "Dialect":
 def _apply(options: argparse.Namespace, databases: "Databases") -> int:
     from pfkeyx.document.apply import apply
 
-    with open_engine(options) as engine:
+    with open_engine(options) as engine, _uninterrupted():
         done = engine.run(partial(apply, databases=databases, margin=options.ahead))
     return _report(options, done)
 
@@ -171,8 +173,19 @@ def _sync(options: argparse.Namespace, databases: "Databases") -> int:
             deleted = _counted(change for change in differences.changes() if change[0] == "delete")
             if deleted:
                 make_sure(options, f"apply --sync deletes {deleted}.")
-            differences = engine.run(partial(sync, databases=databases, margin=options.ahead))
+            with _uninterrupted():
+                differences = engine.run(partial(sync, databases=databases, margin=options.ahead))
     return _report(options, differences)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put an interruption off until everything is done, or undone."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _report(options: argparse.Namespace, done: "Differences") -> int:

@@ -62,9 +62,9 @@ def _say_what_is_missing(options: argparse.Namespace, found: "Databases", engine
     from pfkeyx.document.databases import is_larval, is_of_socket
     from pfkeyx.migration.methods import hides_keys
 
-    larval = sum(map(is_larval, found.sas))
-    of_sockets = sum(map(is_of_socket, found.policies))
-    hidden = sum(map(hides_keys, found.sas))
+    larval = sum(map(is_larval, found.sas or ()))
+    of_sockets = sum(map(is_of_socket, found.policies or ()))
+    hidden = sum(map(hides_keys, found.sas or ()))
     if larval or of_sockets:
         parts = [count(larval, "larval SA")] * bool(larval)
         parts += [count(of_sockets, "policy of a socket", "policies of sockets")] * bool(of_sockets)

@@ -50,10 +50,10 @@ def check(databases: Databases, dialect: Dialect) -> None:
 
     What only some kernels refuse, such as an algorithm that they were built without, is not known here.
     """
-    for n, sa in enumerate(databases.sas):
+    for n, sa in enumerate(databases.sas or ()):
         with at(f"sa[{n}]"):
             write_sa(dialect, sa)
-    for n, policy in enumerate(databases.policies):
+    for n, policy in enumerate(databases.policies or ()):
         with at(f"policy[{n}]"):
             dialect.add_policy(policy)
     if databases.default_policy is not None:
@@ -71,32 +71,36 @@ def read(dialect: Dialect) -> Operation[Databases]:
 
 
 def compare(wanted: Databases, found: Databases, dialect: Dialect) -> Differences:
-    """Return how what is wanted differs from what was found; larval SAs and policies of sockets are left alone.
+    """Return how what is wanted differs from what was found.
 
-    Sequence numbers and counters are no difference: those of the kernel are the newer ones.
+    Left alone are larval SAs, policies of sockets, and what the document does not speak of. Sequence numbers and
+    counters are no difference: those of the kernel are the newer ones.
     """
-    sas = {sa.id: sa for sa in found.sas if not is_larval(sa)}
-    policies = {policy.id: policy for policy in found.policies if not is_of_socket(policy)}
+    found_sas = () if wanted.sas is None else found.sas or ()
+    found_policies = () if wanted.policies is None else found.policies or ()
+    sas = {sa.id: sa for sa in found_sas if not is_larval(sa)}
+    policies = {policy.id: policy for policy in found_policies if not is_of_socket(policy)}
+    wanted_sas = {sa.id: sa for sa in wanted.sas or ()}
+    wanted_policies = {policy.id: policy for policy in wanted.policies or ()}
     changed_sas = [
-        (sas[sa.id], sa)
-        for sa in wanted.sas
-        if sa.id in sas and _as_compared(sas[sa.id], dialect) != _as_compared(sa, dialect)
+        (sas[key], sa)
+        for key, sa in wanted_sas.items()
+        if key in sas and _as_compared(sas[key], dialect) != _as_compared(sa, dialect)
     ]
     changed_policies = [
-        (policies[policy.id], policy)
-        for policy in wanted.policies
-        if policy.id in policies and policies[policy.id].as_written() != policy.as_written()
+        (policies[key], policy)
+        for key, policy in wanted_policies.items()
+        if key in policies and policies[key].as_written() != policy.as_written()
     ]
-    wanted_sas, wanted_policies = {sa.id for sa in wanted.sas}, {policy.id for policy in wanted.policies}
-    kept = len(wanted_sas & sas.keys()) + len(wanted_policies & policies.keys())
+    kept = len(wanted_sas.keys() & sas.keys()) + len(wanted_policies.keys() & policies.keys())
     default = None
     if wanted.default_policy is not None and found.default_policy not in (None, wanted.default_policy):
         default = (found.default_policy, wanted.default_policy)
     return Differences(
-        tuple(sa for sa in wanted.sas if sa.id not in sas),
+        tuple(sa for key, sa in wanted_sas.items() if key not in sas),
         tuple(changed_sas),
         tuple(sa for key, sa in sas.items() if key not in wanted_sas),
-        tuple(policy for policy in wanted.policies if policy.id not in policies),
+        tuple(policy for key, policy in wanted_policies.items() if key not in policies),
         tuple(changed_policies),
         tuple(policy for key, policy in policies.items() if key not in wanted_policies),
         default,
@@ -117,13 +121,13 @@ def apply(dialect: Dialect, databases: Databases, *, margin: int = 0) -> Operati
     are added before the policies that want them, the default policy is set at the end. Raises what `check` raises, and
     `KernelError` with a note that says that everything is as it was.
     """
-    databases = replace(databases, sas=tuple(ahead(sa, margin) for sa in databases.sas))
+    databases = _put_ahead(databases, margin)
     check(databases, dialect)
     default = None
     if databases.default_policy is not None:
         present = yield from ask_for(dialect, dialect.get_default_policy())
         default = (present, databases.default_policy) if present != databases.default_policy else None
-    differences = Differences(databases.sas, added_policies=databases.policies, default_policy=default)
+    differences = Differences(databases.sas or (), added_policies=databases.policies or (), default_policy=default)
     yield from _make(dialect, differences)
     return differences
 
@@ -135,11 +139,17 @@ def sync(dialect: Dialect, databases: Databases, *, margin: int = 0) -> Operatio
     added again; where its keys are the same, it goes on ahead of its sequence number, so that none comes twice. What is
     new comes first, what is deleted last. Raises what `apply` raises.
     """
-    databases = replace(databases, sas=tuple(ahead(sa, margin) for sa in databases.sas))
+    databases = _put_ahead(databases, margin)
     check(databases, dialect)
     differences = compare(databases, (yield from read(dialect)), dialect)
     yield from _make(dialect, differences)
     return differences
+
+
+def _put_ahead(databases: Databases, margin: int) -> Databases:
+    return (
+        databases if databases.sas is None else replace(databases, sas=tuple(ahead(sa, margin) for sa in databases.sas))
+    )
 
 
 def _make(dialect: Dialect, differences: Differences) -> Operation[None]:

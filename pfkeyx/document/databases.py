@@ -16,10 +16,10 @@ T = TypeVar("T", SA, Policy)
 
 @dataclass(frozen=True, slots=True)
 class Databases:
-    """SAs and policies in the order in which they are added, and the default policy, None where that is left alone."""
+    """SAs and policies in the order in which they are added, and the default policy; what is None is left alone."""
 
-    sas: tuple[SA, ...] = ()
-    policies: tuple[Policy, ...] = ()
+    sas: tuple[SA, ...] | None = ()
+    policies: tuple[Policy, ...] | None = ()
     default_policy: DefaultPolicy | None = None
 
 
@@ -30,9 +30,13 @@ def as_exported(found: Databases, *, with_state: bool = True) -> Databases:
     numbers, replay window and counters, if `with_state` and the interface tells them. The kernel dumps the newest
     first, and of two that fit alike the older policy and the newer SA wins: so the order is turned round.
     """
-    sas = (_with_state(sa) if with_state else sa.as_written() for sa in reversed(found.sas) if not is_larval(sa))
-    policies = (policy.as_written() for policy in reversed(found.policies) if not is_of_socket(policy))
-    return Databases(tuple(sas), tuple(policies), found.default_policy)
+    sas = [sa for sa in found.sas or () if not is_larval(sa)]
+    policies = [policy for policy in found.policies or () if not is_of_socket(policy)]
+    return Databases(
+        tuple(_with_state(sa) if with_state else sa.as_written() for sa in reversed(sas)),
+        tuple(policy.as_written() for policy in reversed(policies)),
+        found.default_policy,
+    )
 
 
 def is_larval(sa: SA) -> bool:
@@ -53,14 +57,13 @@ def _with_state(sa: SA) -> SA:
 
 def to_text(databases: Databases, form: str, *, show_keys: bool = False) -> str:
     """Return databases as text in the form "toml" or "json"."""
-    plain = document(
-        list(databases.sas), list(databases.policies), default_policy=databases.default_policy, show_keys=show_keys
-    )
+    default = databases.default_policy
+    plain = document(databases.sas, databases.policies, default_policy=default, show_keys=show_keys)
     if form == "json":
         return json.dumps(plain, indent=2) + "\n"
     import tomli_w
 
-    return tomli_w.dumps({name: value for name, value in plain.items() if value != []})
+    return tomli_w.dumps(plain)
 
 
 def from_text(text: str, name: str) -> Databases:
@@ -94,8 +97,10 @@ def from_plain(plain: Any) -> Databases:
 
 def _each(
     plain: Mapping[str, Any], name: str, read: Callable[[Any, str], T], identify: Callable[[T], Hashable]
-) -> tuple[T, ...]:
-    listed = plain.get(name, [])
+) -> tuple[T, ...] | None:
+    if name not in plain:
+        return None
+    listed = plain[name]
     if not isinstance(listed, list):
         raise InvalidRequestError(f"{name}: is no list; write [[{name}]] above each")
     values = [read(item, f"{name}[{n}]") for n, item in enumerate(listed)]
@@ -116,3 +121,5 @@ def _parsed(text: str) -> Any:
         raise InvalidRequestError(f"line {error.lineno}: this is no JSON: {error.msg}") from None
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequestError(f"this is no TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"this cannot be read: {error}") from None

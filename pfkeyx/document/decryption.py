@@ -31,10 +31,9 @@ from pfkeyx.model import SA, Key, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A decryption table: its text, and how many SAs are in it, and how many are not."""
+    """A decryption table: its text, and how many SAs are left out of it."""
 
     text: str
-    included: int
     left_out: int
 
 
@@ -103,7 +102,7 @@ def _table(sas: Iterable[SA], line: Callable[[SA], str]) -> Table:
         except _UnableError as reason:
             lines.append(f"# {sa}: left out, since {reason}")
             left_out += 1
-    return Table("".join(f"{line}\n" for line in lines), len(lines) - left_out, left_out)
+    return Table("".join(f"{line}\n" for line in lines), left_out)
 
 
 def _wireshark_line(sa: SA) -> str:

@@ -50,7 +50,7 @@ def read_fields(kind: type[T], plain: Any, path: str) -> T:
     """Return the dataclass `kind` that a plain dict says; raises `InvalidRequestError`, which names the field."""
     if not isinstance(plain, Mapping):
         _refuse(path, f"is {_kind_of(plain)} and not a table")
-    known, required = _types(cast(Any, kind)), _required(cast(Any, kind))
+    known, required = field_types(cast(Any, kind)), required_fields(cast(Any, kind))
     has_key = "key" in known
     unknown = [name for name in plain if name not in known and not (name == "key_bits" and has_key)]
     if unknown:
@@ -226,29 +226,29 @@ _READERS: dict[Any, Callable[[Any, str], Any]] = {
 
 
 @cache
-def _types(kind: Any) -> dict[str, Any]:
+def field_types(kind: Any) -> dict[str, Any]:
     """Return the types of a dataclass's fields by their names; an SA has those of its id."""
     hints = get_type_hints(kind)
     types = {field.name: "spi" if field.name == "spi" else hints[field.name] for field in fields(kind)}
     if kind is SA:
         del types["id"]
-        return _types(SAId) | types
+        return field_types(SAId) | types
     return types
 
 
 @cache
-def _required(kind: Any) -> tuple[str, ...]:
+def required_fields(kind: Any) -> tuple[str, ...]:
     """Return the fields of a dataclass that have to be there."""
     own = tuple(
-        name for name in _without_default(kind) if name != "id" and NoneType not in get_args(_types(kind)[name])
+        name for name in _without_default(kind) if name != "id" and NoneType not in get_args(field_types(kind)[name])
     )
-    return _required(SAId) + own if kind is SA else own
+    return required_fields(SAId) + own if kind is SA else own
 
 
 @cache
 def _nothing(kind: Any) -> dict[str, None]:
     """Return the fields of a dataclass that are None when they are left out, though not by default."""
-    return {name: None for name in _without_default(kind) if NoneType in get_args(_types(kind).get(name))}
+    return {name: None for name in _without_default(kind) if NoneType in get_args(field_types(kind).get(name))}
 
 
 def _without_default(kind: Any) -> list[str]:

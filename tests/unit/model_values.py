@@ -56,6 +56,7 @@ def _register() -> None:
     for version in (4, 6):
         addresses = st.ip_addresses(v=version)
         st.register_type_strategy(type(ip_address({4: "0.0.0.0", 6: "::"}[version])), addresses)
+    st.register_type_strategy(int, st.integers(min_value=0))
     # One of zeros only is what a kernel shows instead of one.
     st.register_type_strategy(Key, st.binary().filter(lambda key: not key or any(key)).map(Key))
     st.register_type_strategy(Algorithm, _algorithms())

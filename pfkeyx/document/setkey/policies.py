@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from pfkeyx.document.setkey.reader import Reader
+from pfkeyx.document.setkey.reader import Reader, whole_number
 from pfkeyx.document.setkey.words import (
     ACTIONS,
     DEFAULT_PRIORITY,
@@ -174,10 +174,11 @@ def _level(reader: Reader) -> tuple[str, int]:
         reader.refuse(f"{word!r} is no level; take one of {', '.join(LEVELS)}, unique:ID")
     if not identity:
         return level, 0
-    if not identity.isdecimal():
+    reqid = whole_number(identity)
+    if reqid is None:
         reader.refuse(f"{identity!r} is no id of unique, which is a number")
     # PF_KEY gives larger ones a number of its own.
-    return level, int(identity) if int(identity) <= 0x3FFF else 0
+    return level, reqid if reqid <= 0x3FFF else 0
 
 
 def _ends(reader: Reader) -> tuple[IPAddress, IPAddress] | None:

@@ -1,6 +1,7 @@
 """The tokens of a script, taken one after another; and names, which are looked up as setkey does."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from socket import gaierror, getaddrinfo, getprotobyname, getservbyname
 from typing import NoReturn, TypeVar
@@ -83,9 +84,10 @@ class Reader:
     def number(self, wanted: str, maximum: int = 0xFFFFFFFFFFFFFFFF) -> int:
         """Return the next word as a decimal number."""
         word = self.take(wanted)
-        if not word.isdecimal() or int(word) > maximum:
+        number = whole_number(word)
+        if number is None or number > maximum:
             self.refuse(f"{word!r} is no {wanted}, which is a number up to {maximum}")
-        return int(word)
+        return number
 
     def spi(self) -> int:
         """Return an SPI, which is decimal or begins with 0x."""
@@ -149,11 +151,11 @@ class Reader:
         self.expect("]")
         if word == "any":
             return 0
-        try:
-            port = int(word) if word.isdecimal() else getservbyname(word)
-        except OSError:
-            port = -1
-        if not 0 <= port <= 0xFFFF:
+        port = whole_number(word)
+        if port is None:
+            with suppress(OSError, ValueError):
+                port = getservbyname(word)
+        if port is None or port > 0xFFFF:
             self.refuse(f"{word!r} is no port; give a number up to 65535, a service, or any")
         return port
 
@@ -162,11 +164,12 @@ class Reader:
         word = self.take("upper layer protocol")
         if word == "any":
             return 0
-        if word.isdecimal() and int(word) <= 255:
-            return int(word) % 255  # 255 is PF_KEY's word for any
+        number = whole_number(word)
+        if number is not None and number <= 255:
+            return number % 255  # 255 is PF_KEY's word for any
         try:
             return _UPPER_PROTOCOLS[word] if word in _UPPER_PROTOCOLS else getprotobyname(word)
-        except OSError:
+        except (OSError, ValueError):
             self.refuse(f"{word!r} is no upper layer protocol; give its number, a name of /etc/protocols, or any")
 
     def _look_up(self, name: str, flags: str) -> list[IPAddress]:
@@ -174,7 +177,7 @@ class Reader:
             self.refuse(f"{name} is no address, and -n looks no names up")
         try:
             found = getaddrinfo(name, None)
-        except (gaierror, UnicodeError) as error:
+        except (gaierror, ValueError) as error:
             self.refuse(f"{name} is no address, and no name of a host: {getattr(error, 'strerror', error)}")
         return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
 
@@ -182,6 +185,11 @@ class Reader:
         if self.is_at_end():
             self.refuse(f"{wanted} is missing at the end")
         self._next += 1
+
+
+def whole_number(word: str) -> int | None:
+    """Return a decimal number of some size, None for anything else."""
+    return int(word) if word.isdecimal() and len(word) <= 20 else None
 
 
 def pairs(sources: Sequence[IPAddress], destinations: Sequence[IPAddress]) -> Iterator[tuple[IPAddress, IPAddress]]:
