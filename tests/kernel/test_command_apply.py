@@ -233,8 +233,6 @@ def _unmasked(policy: Policy) -> Policy:
     [
         ("add 192.0.2.1 192.0.2.2 ipcomp 0x1009 -C lzs;", "script:3: add SA ipcomp 0x00001009"),
         ("delete 192.0.2.1 192.0.2.2 esp 0x9999;", "script:3: get SA esp 0x00009999 to 192.0.2.2: No such process"),
-        ("add 192.0.2.2 192.0.2.1 esp 0x2001 -E null -A null;", "script:3: add SA esp 0x00002001"),
-        ("spddelete 10.9.0.0/16 10.8.0.0/16 any -P in;", "script:3: get policy in 10.9.0.0/16 -> 10.8.0.0/16"),
     ],
 )
 def test_a_script_that_fails_leaves_the_state_as_it_was(
@@ -278,12 +276,11 @@ def test_what_a_script_shows_is_shown_without_keys_and_in_json_too(engine_name: 
     assert sa_from_plain(shown["results"][0]["result"][0]).encryption.key == Key(b"sixteen letters.")  # type: ignore[union-attr]
 
 
-def test_algorithms_that_some_kernels_lack_are_loaded_or_refused_with_their_line() -> None:
-    for name, size in (("des-cbc", 8), ("blowfish-cbc", 16)):
-        script = f"add 192.0.2.1 192.0.2.2 esp 7\n-E {name} 0x{bytes(range(1, size + 1)).hex()};"
-        done = pfkeyx_does("apply", "--format", "setkey", "-", given=script)
-        if done.status == 0:
-            works("sa", "delete", "7")
-        else:
-            assert done.status == 1
-            assert done.err.startswith("pfkeyx: stdin:1: add SA esp 0x00000007 192.0.2.1 -> 192.0.2.2: ")
+def test_an_algorithm_that_some_kernels_lack_is_loaded_or_refused_with_its_line() -> None:
+    script = f"add 192.0.2.1 192.0.2.2 esp 7\n-E blowfish-cbc 0x{bytes(range(1, 17)).hex()};"
+    done = pfkeyx_does("apply", "--format", "setkey", "-", given=script)
+    if done.status:
+        assert done.status == 1
+        assert done.err.startswith("pfkeyx: stdin:1: add SA esp 0x00000007 192.0.2.1 -> 192.0.2.2: ")
+    else:
+        assert works("sa", "list").out.startswith("esp 0x00000007")
