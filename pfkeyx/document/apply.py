@@ -10,7 +10,7 @@ from pfkeyx.dialect import Dialect, ask_for
 from pfkeyx.document.databases import Databases, is_larval, is_of_socket
 from pfkeyx.document.journal import Journal, ahead, attempt, write_sa
 from pfkeyx.document.places import at
-from pfkeyx.errors import InvalidRequestError, NotFoundError
+from pfkeyx.errors import InvalidRequestError, NotFoundError, UnsupportedError
 from pfkeyx.features import Feature
 from pfkeyx.migration.methods import MARGIN, hides_keys
 from pfkeyx.model import EVERY_SA, SA, DefaultPolicy, Policy, Replay, any_selector
@@ -182,7 +182,13 @@ def _replace(dialect: Dialect, journal: Journal, old: SA, new: SA) -> Operation[
     old = yield from ask(dialect.get_sa(old.id))
     if hides_keys(old):
         raise InvalidRequestError(f"replace {old}: the kernel hides its keys, so that it could not be put back")
-    if (old.encryption, old.authentication) == (new.encryption, new.authentication) and old.replay is not None:
+    if (old.encryption, old.authentication) == (new.encryption, new.authentication):
+        if old.replay is None:
+            raise UnsupportedError(
+                "sequence numbers",
+                f"replace {old}: under the same key none may come twice, and PF_KEY can neither read nor set them; "
+                "open the xfrm engine, or give other keys",
+            )
         new = ahead(replace(new, replay=_fitted(old.replay, old, new), usage=old.usage), MARGIN)
     yield from journal.do((journal.deletion(old), journal.addition(new)), one_datagram=True)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pfkeyx.dialect import Dialect, require
 from pfkeyx.errors import AnswerLostError, KernelError, NotFoundError, PfkeyxError, UnsupportedError
@@ -12,10 +13,14 @@ from pfkeyx.operation import Batch, Operation, Request
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change: how it is asked for, and how it is undone; None cannot be."""
+    """One change: how it is asked for, and how it is undone; None cannot be.
 
-    request: Request[None]
+    An undoing that `begins_anew` puts an SA back that had sent something, and not its sequence numbers.
+    """
+
+    request: Request[Any]
     undoing: Request[None] | None
+    begins_anew: bool = False
 
 
 class Journal:
@@ -23,7 +28,7 @@ class Journal:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._undoings: list[Request[None] | None] = []
+        self._changes: list[Change] = []
 
     def addition(self, sa: SA) -> Change:
         """Return the change that adds an SA, with the sequence numbers that it comes with."""
@@ -32,7 +37,8 @@ class Journal:
     def deletion(self, sa: SA) -> Change:
         """Return the change that deletes an SA which was read; it would be put back ahead of its sequence number."""
         undoing = None if hides_keys(sa) else write_sa(self._dialect, ahead(sa, min(MARGIN, numbers_left(sa))))
-        return Change(self._dialect.delete_sa(sa.id), undoing)
+        was_used = sa.usage is not None and sa.usage.packets > 0
+        return Change(self._dialect.delete_sa(sa.id), undoing, begins_anew=was_used and sa.replay is None)
 
     def update(self, old: SA, new: SA) -> Change:
         """Return the change of what the kernel changes of an SA in place."""
@@ -66,33 +72,33 @@ class Journal:
                 if isinstance(reply, AnswerLostError):
                     refusal.add_note(f"{reply.operation} {reply.subject} may have been done: look")
                 elif not isinstance(reply, KernelError):
-                    self._undoings.append(change.undoing)
+                    self._changes.append(change)
             raise
-        self._undoings += [change.undoing for change in changes]
+        self._changes += changes
 
-    def note(self, undoing: Request[None] | None) -> None:
-        """Remember how something is undone that was done beside this journal."""
-        self._undoings.append(undoing)
+    def remember(self, change: Change) -> None:
+        """Remember a change that was made beside this journal."""
+        self._changes.append(change)
 
     def undo(self, cause: PfkeyxError) -> Operation[None]:
-        """Undo everything, and add to the error that made it necessary what could not be undone."""
-        failures = 0
-        for undoing in reversed(self._undoings):
-            if undoing is None:
-                cause.add_note("an SA whose keys the kernel hides was deleted, and cannot be put back")
-                failures += 1
+        """Undo everything, and add to the error that made it necessary what is not as it was."""
+        notes = []
+        for change in reversed(self._changes):
+            if change.undoing is None:
+                notes.append("an SA whose keys the kernel hides was deleted, and cannot be put back")
                 continue
             try:
-                yield Batch((undoing,))
+                yield Batch((change.undoing,))
             except NotFoundError:
                 # Somebody else has deleted what would be deleted.
                 continue
             except PfkeyxError as error:
-                cause.add_note(f"could not be undone: {error}")
-                failures += 1
-        if not failures:
-            cause.add_note("everything is as it was before" if self._undoings else "nothing was changed")
-        self._undoings.clear()
+                notes.append(f"could not be undone: {error}")
+        if any(change.begins_anew for change in self._changes):
+            notes.append("PF_KEY cannot set sequence numbers: SAs that were put back begin anew, so rekey them")
+        for note in notes or ["everything is as it was before" if self._changes else "nothing was changed"]:
+            cause.add_note(note)
+        self._changes.clear()
 
 
 def write_sa(dialect: Dialect, sa: SA) -> Request[None]:

@@ -30,6 +30,8 @@ from pfkeyx.document.apply import apply, check, compare, sync
 from pfkeyx.document.databases import Databases, as_exported, from_text, to_text
 from pfkeyx.document.decryption import tcpdump_table, wireshark_table
 from pfkeyx.document.journal import ahead
+from pfkeyx.document.setkey.parser import parse
+from pfkeyx.document.setkey.statements import run_script
 from pfkeyx.model import any_selector
 from pfkeyx.pfkey import PfkeyDialect
 from pfkeyx.testing import Refusal, ScriptedKernel
@@ -225,6 +227,28 @@ def test_a_refused_replacement_is_put_back_ahead_of_its_number() -> None:
     back = kernel.asked[-1][1]
     assert isinstance(back, SA)
     assert (back.reqid, back.replay) == (7, Replay(41 + 4096, 0, (0,)))
+
+
+def test_over_pf_key_an_sa_with_the_same_key_is_not_replaced() -> None:
+    old = replace(TUNNEL.outbound(0x1001, CBC, SHA256_96), usage=USAGE)
+    kernel = ScriptedKernel([("dump SAs", [old]), ("dump policies", []), ("get SA", old)])
+    with pytest.raises(UnsupportedError, match="under the same key none may come twice"):
+        Engine(PfkeyDialect(), kernel).run(partial(sync, databases=Databases((replace(old, reqid=8),))))
+    assert kernel.is_finished
+
+
+def test_over_pf_key_an_sa_that_is_put_back_begins_anew_and_that_is_said() -> None:
+    old = replace(TUNNEL.outbound(0x1001, CBC, SHA256_96), usage=USAGE)
+    statements = parse("flush; add 192.0.2.1 192.0.2.2 esp 5 -E null;", "script")
+    kernel = ScriptedKernel(
+        [("dump SAs", [old]), ("flush SAs", None), ("add SA", Refusal(errno.ENOSYS)), ("add SA", None)]
+    )
+    with pytest.raises(KernelError, match=r"^script:1: add SA") as caught:
+        Engine(PfkeyDialect(), kernel).run(partial(run_script, script=statements))
+    assert kernel.is_finished
+    assert caught.value.__notes__ == [
+        "PF_KEY cannot set sequence numbers: SAs that were put back begin anew, so rekey them"
+    ]
 
 
 def test_an_sa_that_is_gone_already_needs_no_deletion() -> None:
