@@ -178,9 +178,7 @@ def _joined(groups: list[list[Policy]]) -> Iterator[list[Policy]]:
 
 
 def _tunnel(ends: _Ends, policies: list[Policy], index: Index) -> FoundTunnel:
-    policies = sorted(
-        policies, key=lambda policy: (Direction.OUT, Direction.IN, Direction.FORWARD).index(policy.direction)
-    )
+    policies = sorted(policies, key=lambda policy: _ORDER.index(policy.direction))
     return FoundTunnel(
         ends.local,
         ends.remote,
@@ -221,11 +219,12 @@ def update_for(
     local: IPAddress | None,
     remote: IPAddress | None,
     encap: UdpEncap | Keep | None = KEEP,
-) -> AddressUpdate:
-    """Return the update that moves one tunnel to a new local or remote address, or both, None for an end that stays.
+) -> AddressUpdate | None:
+    """Return the update that moves one tunnel to a new `local` or `remote` address, None for an end that stays.
 
     Two of those chosen are one where a move was interrupted between them: it is finished. Others between the same ends
-    stay. Raises `InvalidRequestError` where none or several are chosen.
+    stay. Returns None where the tunnel is there already, and nothing is said of its encapsulation. Raises
+    `InvalidRequestError` where none or several are chosen.
     """
     moves = {
         AddressPair(tunnel.local, tunnel.remote): AddressPair(local or tunnel.local, remote or tunnel.remote)
@@ -237,6 +236,8 @@ def update_for(
         which = f"several match: {'; '.join(map(str, chosen))}" if chosen else "none matches"
         raise InvalidRequestError(f"move tunnel: {which}; see pfkeyx tunnel list")
     old = leaving[0]
+    if old == moves[old] and encap is KEEP:
+        return None
     return AddressUpdate(old, moves[old], encap, _named(found, chosen, (old, moves[old])))
 
 

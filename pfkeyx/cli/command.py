@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and whose option names cannot be cut short."""
 
     def __init__(self, **settings: Any) -> None:
-        settings["description"] = textwrap.fill(settings.get("description") or "", WIDTH - 2)
+        settings["description"] = textwrap.fill(settings.get("description") or "", WIDTH - 2, break_on_hyphens=False)
         super().__init__(
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False, **settings
         )
@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
         # An option and what it takes stay together.
         text = f"{self.prog} {' '.join(word.replace(' ', _TIE) for word in words)}"
         indent = " " * len(f"usage: {self.prog} ")
-        usage = textwrap.fill(text, WIDTH - len("usage: "), subsequent_indent=indent)
+        usage = textwrap.fill(text, WIDTH - len("usage: "), subsequent_indent=indent, break_on_hyphens=False)
         return usage.replace(_TIE, " ").replace("%", "%%")
 
     def error(self, message: str) -> NoReturn:
@@ -178,7 +178,7 @@ def make_sure(options: argparse.Namespace, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise InvalidRequestError(f"{question} Give --yes to do so, or name a namespace with --netns")
-    if not ask(question):
+    if not ask(f"{question} Go on?"):
         raise InvalidRequestError("nothing was done")
 
 

@@ -1,6 +1,7 @@
 """Which SAs and policies a command is about: filters of lists, and the one that is named."""
 
 import argparse
+import errno
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 #: Those that tell tunnels from each other.
 TUNNEL_FILTERS = ("address", "spi", "reqid", "if-id", "mark")
-_ESRCH = 3
 
 
 def add_filters(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -135,7 +135,7 @@ def find_sa(options: argparse.Namespace, engine: "Engine") -> SA:
         and options.mark in (None, sa.id.mark)
     ]
     if not found:
-        raise NotFoundError(_ESRCH, "get SA", f"{options.spi:#010x}", "see pfkeyx sa list")
+        raise NotFoundError(errno.ESRCH, "get SA", f"{options.spi:#010x}", "see pfkeyx sa list")
     if len(found) > 1:
         names = ", ".join(str(sa.id) for sa in found)
         raise InvalidRequestError(f"several SAs have the SPI {options.spi:#010x}: {names}; give --destination too")

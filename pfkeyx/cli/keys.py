@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pfkeyx.algorithms import Algorithm, Kind
@@ -45,32 +45,38 @@ def add_key_options(parser: argparse.ArgumentParser, *, is_needed: bool) -> None
 
 def make_suites(options: argparse.Namespace, *names: str) -> list[Suite]:
     """Return, for each named SA, its algorithms with their keys, of which a file has those of the first one first."""
-    wanted = [choice for choice in (options.encryption, options.authentication) if choice is not None]
-    labels = [f"{name}{choice.algorithm}" for name in names for choice in wanted]
+    chosen = [choice.algorithm for choice in (options.encryption, options.authentication) if choice is not None]
+    keyed = [algorithm for algorithm in chosen if _octets(algorithm)]
+    labels = [f"{name}{algorithm}" for name in names for algorithm in keyed]
     if options.generate_keys:
-        keys = [_generate(choice.algorithm) for _ in names for choice in wanted]
+        keys = [Key.generate(_octets(algorithm)) for _ in names for algorithm in keyed]
     elif options.key_file is not None:
         keys = _read(options.key_file, labels)
-    elif all(0 in choice.algorithm.key_bits for choice in wanted):
-        keys = [Key(b"") for _ in labels]
+    elif not labels:
+        keys = []
     else:
         raise InvalidRequestError(f"keys for {', '.join(labels)}: give --key-file FILE|- or --generate-keys")
-    starts = range(0, len(keys), len(wanted) or 1)
-    pairs = [keys[start : start + len(wanted)] for start in starts] or [[] for _ in names]
-    return [_suite(options.encryption, options.authentication, pair) for pair in pairs]
+    in_order = iter(keys)
+    return [
+        (_encryption(options.encryption, in_order), _authentication(options.authentication, in_order)) for _ in names
+    ]
 
 
-def _suite(encryption: AlgorithmChoice | None, authentication: AlgorithmChoice | None, keys: Sequence[Key]) -> Suite:
-    return (
-        Encryption(encryption.algorithm, keys[0], encryption.icv_bits) if encryption else None,
-        Authentication(authentication.algorithm, keys[-1], authentication.icv_bits) if authentication else None,
-    )
+def _encryption(choice: AlgorithmChoice | None, keys: Iterator[Key]) -> Encryption | None:
+    return Encryption(choice.algorithm, _next_key(choice.algorithm, keys), choice.icv_bits) if choice else None
 
 
-def _generate(chosen: Algorithm) -> Key:
-    # The longest of IKE's usual lengths that the algorithm takes.
-    bits = max(length for length in chosen.key_bits)
-    return Key.generate((bits + chosen.salt_bits) // 8)
+def _authentication(choice: AlgorithmChoice | None, keys: Iterator[Key]) -> Authentication | None:
+    return Authentication(choice.algorithm, _next_key(choice.algorithm, keys), choice.icv_bits) if choice else None
+
+
+def _next_key(algorithm: Algorithm, keys: Iterator[Key]) -> Key:
+    return next(keys) if _octets(algorithm) else Key(b"")
+
+
+def _octets(algorithm: Algorithm) -> int:
+    """Return the length of an algorithm's longest key, with its salt; 0 for one that has none."""
+    return (max(algorithm.key_bits) + algorithm.salt_bits) // 8
 
 
 def _read(name: str, labels: Sequence[str]) -> list[Key]:

@@ -85,6 +85,8 @@ def run_move(options: argparse.Namespace) -> int:
         raise InvalidRequestError("tunnel move: give the new address with --local or --remote, or --encap, --no-encap")
     with open_engine(options) as engine:
         update = _update(options, engine)
+        if update is None:
+            return _say_done(options)
         plan = engine.plan_migration(update, options.method, hold=options.hold)
         if not options.json:
             print_wrapped(plan if options.dry_run else _shortened(str(plan), r"\d+\. ", "steps; --dry-run shows all"))
@@ -100,6 +102,15 @@ def run_move(options: argparse.Namespace) -> int:
         print_json(plan=plan.as_json(), report=report and report_as_json(report))
     elif report is not None:
         print_wrapped(_shortened(str(report), r"\w+ 0x", "SAs; --json shows all"))
+    return DONE
+
+
+def _say_done(options: argparse.Namespace) -> int:
+    """Say that the tunnel is where it shall be: whoever asks again asks for nothing wrong."""
+    if options.json:
+        print_json(plan=None, report=None)
+    else:
+        print("nothing to do: it has been moved already")
     return DONE
 
 
@@ -122,7 +133,7 @@ def _shortened(text: str, start: str, what: str) -> str:
     return "\n".join([*lines[: starts[_SHOWN]], more, *lines[end:]])
 
 
-def _update(options: argparse.Namespace, engine: "Engine") -> AddressUpdate:
+def _update(options: argparse.Namespace, engine: "Engine") -> AddressUpdate | None:
     encap: UdpEncap | Keep | None = options.encap
     filters = [name for name in TUNNEL_FILTERS if getattr(options, name.replace("-", "_")) is not None]
     if options.all_from is not None:

@@ -1,6 +1,7 @@
 """`pfkeyx top`: a live view of tunnels, made of two readings of their counters."""
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from pfkeyx.cli.command import Commands, add_command, open_engine, print_json, p
 from pfkeyx.cli.filters import TUNNEL_FILTERS, add_filters, choose_tunnels
 from pfkeyx.cli.status import DONE
 from pfkeyx.cli.text import duration, end_text, size
+from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import SA
 from pfkeyx.tunnels import FoundTunnel, TunnelState, find_tunnels
 
@@ -118,6 +120,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read, wait, read again, and show what happened between."""
+    if not (options.once or options.json or sys.stdout.isatty()):
+        raise InvalidRequestError("top: standard output is no terminal; give --once or --json")
     with open_engine(options) as engine:
         before = read(options, engine)
         time.sleep(options.interval)

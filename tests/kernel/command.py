@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 # An ordinary user may not be able to read them where the tests run.
+import pfkeyx.cli.raw
 import pfkeyx.document.plain
 import pfkeyx.engine
 import pfkeyx.pfkey.describe
@@ -73,6 +75,8 @@ def start(arguments: Sequence[str], descriptors: Sequence[int], user: int = 0) -
             status = main(arguments)
         except SystemExit as end:
             status = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

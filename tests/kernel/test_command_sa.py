@@ -155,7 +155,9 @@ def test_what_is_there_already_is_refused_and_a_flush_that_is_meant_is_done(engi
     assert engine.dump_sas() == []
 
 
-@pytest.mark.parametrize("arguments", ["sa list", "--engine pfkey policy list", "tunnel list", "top", "monitor --raw"])
+@pytest.mark.parametrize(
+    "arguments", ["sa list", "--engine pfkey policy list", "tunnel list", "top --once", "monitor --raw"]
+)
 def test_an_ordinary_user_is_told_what_it_takes(arguments: str, own_network_namespace: None) -> None:  # noqa: ARG001
     done = pfkeyx_does(*arguments.split(), user=NOBODY)
     assert (done.status, done.out) == (1, "")

@@ -36,6 +36,7 @@ def test_a_tunnel_is_added_listed_moved_and_deleted(own_network_namespace: None)
     assert moved.startswith(plan)
     assert moved.endswith("moved 2 SAs and 3 policies\n")
     assert all(len(line) <= 80 for line in moved.splitlines())
+    assert works(*move).out == "nothing to do: it has been moved already\n"
     assert works("tunnel", "list").out.startswith(f"{at.roaming_later} - {at.gateway}  reqid 7  up\n")
 
     back = works("tunnel", "move", "--spi", "0xc0ffee01", "--local", str(at.roaming), "--encap", "udp", "--json").json

@@ -11,6 +11,8 @@ import pytest
 import pfkeyx
 from pfkeyx import cli
 from pfkeyx.cli.command import make_sure
+from pfkeyx.cli.keys import make_suites
+from pfkeyx.cli.parser import make_parser
 from pfkeyx.demo import story
 from pfkeyx.demo.story import Settings
 from pfkeyx.errors import InvalidRequestError, KernelError, PfkeyxError, UnsupportedError
@@ -100,6 +102,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
         ("tunnel move --reqid 7", "give the new address with --local or --remote"),
         ("address-update 0x1001", "give --new-source"),
         ("monitor sa --raw", "leave the kinds out"),
+        ("top", "standard output is no terminal; give --once or --json"),
     ],
 )
 def test_what_is_refused_before_a_kernel_is_asked_is_one_line_and_wrong_usage(
@@ -133,6 +136,41 @@ def test_keys_that_are_none_are_refused_by_their_line_and_not_repeated(
     assert "secret" not in said
 
 
+def test_an_algorithm_without_a_key_has_no_line_in_a_key_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO("11" * 20))
+    options = make_parser().parse_args(
+        [
+            "sa",
+            "add",
+            "192.0.2.1",
+            "192.0.2.2",
+            "--spi",
+            "300",
+            "--encryption",
+            "null",
+            "--authentication",
+            "hmac-sha1",
+            "--key-file",
+            "-",
+        ]
+    )
+    ((encryption, authentication),) = make_suites(options, "")
+    assert encryption is not None
+    assert authentication is not None
+    assert (encryption.key, authentication.key) == (pfkeyx.Key(b""), pfkeyx.Key(b"\x11" * 20))
+
+
+def test_generated_keys_are_the_longest_and_differ() -> None:
+    options = make_parser().parse_args(
+        ["sa", "add", "192.0.2.1", "192.0.2.2", "--spi", "300", "--encryption", "aes-gcm", "--generate-keys"]
+    )
+    (first, _), (second, _) = make_suites(options, "outbound ", "inbound ")
+    assert first is not None
+    assert second is not None
+    assert (first.key.bits, second.key.bits) == (288, 288)
+    assert first.key != second.key
+
+
 @pytest.mark.parametrize(("answer", "is_done"), [("y\n", True), ("\n", False), ("", False)])
 def test_a_person_is_asked_and_a_named_namespace_was_meant(
     answer: str, is_done: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -146,7 +184,7 @@ def test_a_person_is_asked_and_a_named_namespace_was_meant(
     else:
         with pytest.raises(InvalidRequestError, match="nothing was done"):
             make_sure(unsaid, "All of it?")
-    assert capsys.readouterr().err == "All of it? [y/N] "
+    assert capsys.readouterr().err == "All of it? Go on? [y/N] "
     make_sure(Namespace(yes=True, netns=None), "All of it?")
     make_sure(Namespace(yes=False, netns="/run/netns/test"), "All of it?")
 

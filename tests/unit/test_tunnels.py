@@ -23,6 +23,7 @@ from pfkeyx import (
     Selector,
     Template,
     Tunnel,
+    UdpEncap,
 )
 from pfkeyx.tunnels import FoundTunnel, TunnelState, find_tunnels, update_for
 from tests.unit.samples import GCM, INBOUND, LOCAL, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, TUNNEL
@@ -121,10 +122,12 @@ def test_what_belongs_to_no_tunnel_is_told() -> None:
 def test_a_tunnel_moves_alone_among_others_of_its_ends() -> None:
     found = find_tunnels(SAS, POLICIES)
     update = update_for(found, found.tunnels, NEW_LOCAL, None)
+    assert update is not None
     assert (update.old, update.new, update.sas) == (AddressPair(LOCAL, REMOTE), AddressPair(NEW_LOCAL, REMOTE), None)
     other = Tunnel(LOCAL, REMOTE, *NETS, reqid=8)
     both = find_tunnels([*SAS, other.outbound(5, GCM), other.inbound(6, GCM)], [*POLICIES, *other.policies()])
     update = update_for(both, both.tunnels[:1], NEW_LOCAL, None)
+    assert update is not None
     assert update.sas is not None
     assert set(update.sas) == {sa.id for sa in SAS}
 
@@ -142,7 +145,16 @@ def test_a_move_that_was_interrupted_between_its_steps_is_finished(moved_directi
     found = find_tunnels(sas, policies)
     assert len(found.tunnels) == 2
     update = update_for(found, found.tunnels, NEW_LOCAL, None)
+    assert update is not None
     assert (update.old, update.new, update.sas) == (AddressPair(LOCAL, REMOTE), AddressPair(NEW_LOCAL, REMOTE), None)
+
+
+def test_a_tunnel_that_is_there_already_is_not_moved() -> None:
+    found = find_tunnels(SAS, POLICIES)
+    assert update_for(found, found.tunnels, LOCAL, None) is None
+    update = update_for(found, found.tunnels, LOCAL, None, UdpEncap())
+    assert update is not None
+    assert (update.old, update.new) == (AddressPair(LOCAL, REMOTE), AddressPair(LOCAL, REMOTE))
 
 
 def test_what_to_move_has_to_be_said() -> None:
@@ -152,8 +164,6 @@ def test_what_to_move_has_to_be_said() -> None:
         update_for(found, found.tunnels, NEW_LOCAL, None)
     with pytest.raises(InvalidRequestError, match="none matches"):
         update_for(found, [], NEW_LOCAL, None)
-    with pytest.raises(InvalidRequestError, match="nothing would change"):
-        update_for(found, found.tunnels[:1], LOCAL, None)
 
 
 def test_an_sa_of_another_interface_id_is_not_used() -> None:
