@@ -1,11 +1,19 @@
 """Changes to the SAD and SPD that can all be undone: each is a request, and the request that takes it back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pfkeyx.dialect import Dialect, require
-from pfkeyx.errors import AnswerLostError, KernelError, NotFoundError, PfkeyxError, UnsupportedError
+from pfkeyx.errors import (
+    AnswerLostError,
+    InvalidRequestError,
+    KernelError,
+    NotFoundError,
+    PfkeyxError,
+    UnsupportedError,
+)
 from pfkeyx.migration.methods import MARGIN, hides_keys
 from pfkeyx.model import SA, DefaultPolicy, Policy
 from pfkeyx.operation import Batch, Operation, Request
@@ -36,13 +44,15 @@ class Journal:
 
     def deletion(self, sa: SA) -> Change:
         """Return the change that deletes an SA which was read; it would be put back ahead of its sequence number."""
-        undoing = None if hides_keys(sa) else write_sa(self._dialect, ahead(sa, min(MARGIN, numbers_left(sa))))
+        later = ahead(sa, min(MARGIN, numbers_left(sa)))
+        undoing = None if hides_keys(sa) else _if_possible(partial(write_sa, self._dialect, later))
         was_used = sa.usage is not None and sa.usage.packets > 0
         return Change(self._dialect.delete_sa(sa.id), undoing, begins_anew=was_used and sa.replay is None)
 
     def update(self, old: SA, new: SA) -> Change:
         """Return the change of what the kernel changes of an SA in place."""
-        return Change(self._dialect.update_sa(new), self._dialect.update_sa(old.as_written()))
+        undoing = _if_possible(partial(self._dialect.update_sa, old.as_written()))
+        return Change(self._dialect.update_sa(new), undoing)
 
     def policy_addition(self, policy: Policy) -> Change:
         """Return the change that adds a policy."""
@@ -50,11 +60,13 @@ class Journal:
 
     def policy_update(self, old: Policy, new: Policy) -> Change:
         """Return the change that replaces a policy, which was read, in place."""
-        return Change(self._dialect.update_policy(new), self._dialect.update_policy(old.as_written()))
+        undoing = _if_possible(partial(self._dialect.update_policy, old.as_written()))
+        return Change(self._dialect.update_policy(new), undoing)
 
     def policy_deletion(self, policy: Policy) -> Change:
         """Return the change that deletes a policy which was read."""
-        return Change(self._dialect.delete_policy(policy.id), self._dialect.add_policy(policy.as_written()))
+        undoing = _if_possible(partial(self._dialect.add_policy, policy.as_written()))
+        return Change(self._dialect.delete_policy(policy.id), undoing)
 
     def default_policy(self, old: DefaultPolicy, new: DefaultPolicy) -> Change:
         """Return the change of what happens to packets that no policy is for."""
@@ -85,7 +97,7 @@ class Journal:
         notes = []
         for change in reversed(self._changes):
             if change.undoing is None:
-                notes.append("an SA whose keys the kernel hides was deleted, and cannot be put back")
+                notes.append(f"{change.request.operation} {change.request.subject} cannot be undone")
                 continue
             try:
                 yield Batch((change.undoing,))
@@ -99,6 +111,14 @@ class Journal:
         for note in notes or ["everything is as it was before" if self._changes else "nothing was changed"]:
             cause.add_note(note)
         self._changes.clear()
+
+
+def _if_possible(make: Callable[[], Request[None]]) -> Request[None] | None:
+    """Return a request about what others have written, None where it is beyond what we or the interface can write."""
+    try:
+        return make()
+    except (InvalidRequestError, UnsupportedError):
+        return None
 
 
 def write_sa(dialect: Dialect, sa: SA) -> Request[None]:

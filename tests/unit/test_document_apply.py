@@ -265,6 +265,17 @@ def test_an_sa_whose_keys_the_kernel_hides_is_not_replaced() -> None:
     assert kernel.is_finished
 
 
+def test_what_could_not_be_written_again_is_deleted_all_the_same_and_that_is_said() -> None:
+    strange = replace(OUTBOUND, encryption=Encryption(AES_CBC, Key(b"short")))
+    script = [("dump SAs", [strange]), ("flush SAs", None), ("add SA", Refusal(errno.ENOSYS))]
+    engine, kernel = engine_of(script)
+    statements = parse("flush; add 192.0.2.1 192.0.2.2 esp 5 -E null;", "script")
+    with pytest.raises(KernelError) as caught:
+        engine.run(partial(run_script, script=statements))
+    assert kernel.is_finished
+    assert caught.value.__notes__ == ["delete SA esp 0xc0ffee01 to 203.0.113.1 cannot be undone"]
+
+
 def test_only_what_has_sent_something_is_put_ahead_and_never_beyond_its_numbers() -> None:
     assert ahead(OUTBOUND, 10).replay == Replay(51, 0, (0,))
     assert ahead(INBOUND, 10) == INBOUND
