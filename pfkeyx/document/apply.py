@@ -21,7 +21,7 @@ from pfkeyx.operation import Operation, ask
 class Differences:
     """What has to change so that the kernel holds what a document says; what is changed is old and new.
 
-    `alike` is how many SAs and policies are as they shall be already.
+    `alike_sas` and `alike_policies` are how many are as they shall be already.
     """
 
     added_sas: tuple[SA, ...] = ()
@@ -31,7 +31,8 @@ class Differences:
     changed_policies: tuple[tuple[Policy, Policy], ...] = ()
     deleted_policies: tuple[Policy, ...] = ()
     default_policy: tuple[DefaultPolicy, DefaultPolicy] | None = None
-    alike: int = 0
+    alike_sas: int = 0
+    alike_policies: int = 0
 
     def changes(self) -> Iterator[tuple[str, str, SA | Policy | DefaultPolicy]]:
         """Yield what is done, to what kind of thing, and the thing as it shall be, or was if it is deleted."""
@@ -92,7 +93,6 @@ def compare(wanted: Databases, found: Databases, dialect: Dialect) -> Difference
         for key, policy in wanted_policies.items()
         if key in policies and policies[key].as_written() != policy.as_written()
     ]
-    kept = len(wanted_sas.keys() & sas.keys()) + len(wanted_policies.keys() & policies.keys())
     default = None
     if wanted.default_policy is not None and found.default_policy not in (None, wanted.default_policy):
         default = (found.default_policy, wanted.default_policy)
@@ -104,7 +104,8 @@ def compare(wanted: Databases, found: Databases, dialect: Dialect) -> Difference
         tuple(changed_policies),
         tuple(policy for key, policy in policies.items() if key not in wanted_policies),
         default,
-        kept - len(changed_sas) - len(changed_policies),
+        len(wanted_sas.keys() & sas.keys()) - len(changed_sas),
+        len(wanted_policies.keys() & policies.keys()) - len(changed_policies),
     )
 
 

@@ -93,7 +93,7 @@ def test_a_document_over_either_interface_gives_the_same_state(engine: Engine, e
         assert after[1] == before[1]
         again = pfkeyx_does("--engine", engine_name, "apply", "-", given=exported.out)
         assert again.status == 1
-        assert "File exists" in again.err
+        assert "File exists (--sync changes only what differs)" in again.err
         assert again.err.endswith("nothing was changed\n")
 
 
@@ -154,12 +154,14 @@ def test_sync_changes_only_what_differs(engine: Engine, engine_name: EngineName)
     assert (refused.status, "--yes" in refused.err) == (2, True)
     done = works(*over, "apply", "--sync", "--yes", "-", given=text)
     assert done.out == (
-        "added 1 SA, 1 policy\nchanged 2 SAs, 1 policy\ndeleted 1 policy, 1 SA\n1 is as wanted already\n"
+        "added 1 SA, 1 policy\nchanged 2 SAs, 1 policy\ndeleted 1 policy, 1 SA\nalready as wanted: 1 SA\n"
     )
     assert {sa.as_written() for sa in engine.dump_sas()} == {kept, longer, fresh, added}
     assert {policy.as_written() for policy in engine.dump_policies()} == {changed, forward}
     assert engine.get_policy(inward.id).index == index
-    assert works(*over, "apply", "--sync", "-", given=text).out == "nothing to do\n6 are as wanted already\n"
+    assert (
+        works(*over, "apply", "--sync", "-", given=text).out == "nothing to do\nalready as wanted: 4 SAs, 2 policies\n"
+    )
 
 
 def test_a_sync_that_fails_in_the_middle_leaves_the_state_as_it_was(xfrm: Engine) -> None:
