@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from pfkeyx.dialect import Dialect, ask_for
 from pfkeyx.document.databases import Databases, is_larval, is_of_socket
-from pfkeyx.document.journal import Journal, ahead, attempt, write_sa
+from pfkeyx.document.journal import Journal, ahead, ahead_of_now, attempt, write_sa
 from pfkeyx.document.places import at
 from pfkeyx.errors import InvalidRequestError, NotFoundError, UnsupportedError
 from pfkeyx.features import Feature
-from pfkeyx.migration.methods import MARGIN, hides_keys
+from pfkeyx.migration.methods import hides_keys
 from pfkeyx.model import EVERY_SA, SA, DefaultPolicy, Policy, Replay, any_selector
 from pfkeyx.operation import Operation, ask
 
@@ -190,7 +190,7 @@ def _replace(dialect: Dialect, journal: Journal, old: SA, new: SA) -> Operation[
                 f"replace {old}: under the same key none may come twice, and PF_KEY can neither read nor set them; "
                 "open the xfrm engine, or give other keys",
             )
-        new = ahead(replace(new, replay=_fitted(old.replay, old, new), usage=old.usage), MARGIN)
+        new = ahead_of_now(replace(new, replay=_fitted(old.replay, old, new), usage=old.usage))
     yield from journal.do((journal.deletion(old), journal.addition(new)), one_datagram=True)
 
 

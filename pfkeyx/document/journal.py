@@ -44,8 +44,7 @@ class Journal:
 
     def deletion(self, sa: SA) -> Change:
         """Return the change that deletes an SA which was read; it would be put back ahead of its sequence number."""
-        later = ahead(sa, min(MARGIN, numbers_left(sa)))
-        undoing = None if hides_keys(sa) else _if_possible(partial(write_sa, self._dialect, later))
+        undoing = None if hides_keys(sa) else _if_possible(partial(write_sa, self._dialect, ahead_of_now(sa)))
         was_used = sa.usage is not None and sa.usage.packets > 0
         return Change(self._dialect.delete_sa(sa.id), undoing, begins_anew=was_used and sa.replay is None)
 
@@ -127,15 +126,21 @@ def write_sa(dialect: Dialect, sa: SA) -> Request[None]:
 
 
 def ahead(sa: SA, margin: int) -> SA:
-    """Return an SA with its outbound sequence number so far ahead, if it has sent anything.
+    """Return an SA with its outbound sequence number so far ahead, if it comes with one.
 
     Raises `UnsupportedError` where there are no such numbers left.
     """
-    if sa.replay is None or sa.replay.outbound == 0 or margin == 0:
+    if sa.replay is None:
         return sa
     if margin > numbers_left(sa):
         raise UnsupportedError("sequence numbers", f"{sa} has none left that are {margin} ahead; rekey it")
     return replace(sa, replay=replace(sa.replay, outbound=sa.replay.outbound + margin))
+
+
+def ahead_of_now(sa: SA) -> SA:
+    """Return an SA that was just read, ahead of what it can have sent since: nothing, if it has sent nothing yet."""
+    has_sent = sa.replay is not None and sa.replay.outbound > 0
+    return ahead(sa, min(MARGIN, numbers_left(sa)) if has_sent else 0)
 
 
 def numbers_left(sa: SA) -> int:

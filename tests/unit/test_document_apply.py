@@ -29,7 +29,7 @@ from pfkeyx import (
 from pfkeyx.document.apply import apply, check, compare, sync
 from pfkeyx.document.databases import Databases, as_exported, from_text, to_text
 from pfkeyx.document.decryption import tcpdump_table, wireshark_table
-from pfkeyx.document.journal import ahead
+from pfkeyx.document.journal import ahead, ahead_of_now
 from pfkeyx.document.setkey.parser import parse
 from pfkeyx.document.setkey.statements import run_script
 from pfkeyx.model import any_selector
@@ -276,14 +276,18 @@ def test_what_could_not_be_written_again_is_deleted_all_the_same_and_that_is_sai
     assert caught.value.__notes__ == ["delete SA esp 0xc0ffee01 to 203.0.113.1 cannot be undone"]
 
 
-def test_only_what_has_sent_something_is_put_ahead_and_never_beyond_its_numbers() -> None:
+def test_sequence_numbers_are_put_ahead_and_never_beyond_the_last() -> None:
     assert ahead(OUTBOUND, 10).replay == Replay(51, 0, (0,))
-    assert ahead(INBOUND, 10) == INBOUND
+    # It may have sent something since, whatever it had when it was read.
+    assert ahead(INBOUND, 10).replay == Replay(10, 39, (0xFFFFFFFF,))
+    assert ahead_of_now(INBOUND) == INBOUND
+    assert ahead_of_now(OUTBOUND).replay == Replay(41 + 4096, 0, (0,))
     assert ahead(NEW_OUTBOUND, 10) == NEW_OUTBOUND
     nearly = replace(OUTBOUND, replay=Replay(0xFFFFFFF0, 0))
     assert ahead(nearly, 15).replay == Replay(0xFFFFFFFF, 0)
     with pytest.raises(UnsupportedError, match="rekey it"):
         ahead(nearly, 16)
+    assert ahead_of_now(nearly).replay == Replay(0xFFFFFFFF, 0)
 
 
 # ---- tables for decryption ----
