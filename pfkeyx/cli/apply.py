@@ -15,7 +15,7 @@ from pfkeyx.cli.command import Commands, add_command, add_yes, make_sure, open_e
 from pfkeyx.cli.lists import policy_lines, sa_lines
 from pfkeyx.cli.status import DONE
 from pfkeyx.cli.text import count, show
-from pfkeyx.errors import InvalidRequestError
+from pfkeyx.errors import AlreadyExistsError, InvalidRequestError
 from pfkeyx.model import SA, Policy
 
 if TYPE_CHECKING:
@@ -111,22 +111,28 @@ def _run_script(options: argparse.Namespace, text: str, name: str) -> int:
     return DONE
 
 
-def _print_shown(options: argparse.Namespace, shown: "Sequence[tuple[str, Shown]]") -> None:
-    from pfkeyx.document.plain import to_plain
-
-    results = [(place, result) for place, result in shown if result is not None]
+def _print_shown(options: argparse.Namespace, done: "Sequence[tuple[str, Shown]]") -> None:
+    results = [(place, shown) for place, shown in done if shown is not None]
     if options.json:
-        plain = [{"place": place, "result": to_plain(result, show_keys=options.show_keys)} for place, result in results]
-        print_json(statements=len(shown), results=plain)
+        from pfkeyx.document.plain import to_plain
+
+        plain = [
+            {
+                "place": place,
+                "result": f"{shown:#010x}" if isinstance(shown, int) else to_plain(shown, show_keys=options.show_keys),
+            }
+            for place, shown in results
+        ]
+        print_json(statements=len(done), results=plain)
         return
-    for _, result in results:
-        if isinstance(result, int):
-            print(f"{result:#010x}")
+    for _, shown in results:
+        if isinstance(shown, int):
+            print(f"{shown:#010x}")
             continue
-        sas = [value for value in result if isinstance(value, SA)]
-        policies = [value for value in result if isinstance(value, Policy)]
+        sas = [value for value in shown if isinstance(value, SA)]
+        policies = [value for value in shown if isinstance(value, Policy)]
         show([*sa_lines(sas, time.time(), show_keys=options.show_keys), *policy_lines(policies, time.time())])
-    print(f"{count(len(shown), 'statement')} done")
+    print(f"{count(len(done), 'statement')} done")
 
 
 def _check(options: argparse.Namespace, databases: "Databases", name: str) -> int:
@@ -160,7 +166,11 @@ def _apply(options: argparse.Namespace, databases: "Databases") -> int:
     from pfkeyx.document.apply import apply
 
     with open_engine(options) as engine, _uninterrupted():
-        done = engine.run(partial(apply, databases=databases, margin=options.ahead))
+        try:
+            done = engine.run(partial(apply, databases=databases, margin=options.ahead))
+        except AlreadyExistsError as error:
+            error.detail = "--sync changes only what differs"
+            raise
     return _report(options, done)
 
 
@@ -170,7 +180,7 @@ def _sync(options: argparse.Namespace, databases: "Databases") -> int:
     with open_engine(options) as engine:
         differences = compare(databases, engine.run(read), offline_dialect(engine.name))
         if not options.dry_run:
-            deleted = _counted(change for change in differences.changes() if change[0] == "delete")
+            deleted = _counted(noun for verb, noun, _ in differences.changes() if verb == "delete")
             if deleted:
                 make_sure(options, f"apply --sync deletes {deleted}.")
             with _uninterrupted():
@@ -194,24 +204,27 @@ def _report(options: argparse.Namespace, done: "Differences") -> int:
         from pfkeyx.document.plain import to_plain
 
         plain = [{"change": verb, noun.replace(" ", "_").lower(): to_plain(value)} for verb, noun, value in changes]
-        print_json(dry_run=options.dry_run, changes=plain, alike=done.alike)
+        alike = {"sa": done.alike_sas, "policy": done.alike_policies}
+        print_json(dry_run=options.dry_run, changes=plain, alike=alike)
         return DONE
     if options.dry_run:
+        from pfkeyx.cli.move import print_wrapped
+
         for verb, noun, value in changes:
-            print(f"would {verb} {noun}" + ("" if noun == "default policy" else f" {value}"))
+            print_wrapped(f"would {verb} {noun}" + ("" if noun == "default policy" else f" {value}"))
     else:
         for verb, past in (("add", "added"), ("change", "changed"), ("delete", "deleted"), ("set", "set")):
-            counted = _counted(change for change in changes if change[0] == verb)
+            counted = _counted(noun for done_verb, noun, _ in changes if done_verb == verb)
             if counted:
                 print(f"{past} {counted}")
     if not changes:
         print("nothing to do")
-    if done.alike:
-        print(f"{count(done.alike, 'is', 'are')} as wanted already")
+    if done.alike_sas or done.alike_policies:
+        print(f"already as wanted: {_counted(['SA'] * done.alike_sas + ['policy'] * done.alike_policies)}")
     return DONE
 
 
-def _counted(changes: Iterable[tuple[str, str, object]]) -> str:
-    numbers = Counter(noun for _, noun, _ in changes)
+def _counted(nouns: Iterable[str]) -> str:
+    numbers = Counter(nouns)
     plural = {"SA": "SAs", "policy": "policies"}
     return ", ".join(count(number, noun, plural[noun]) if noun in plural else noun for noun, number in numbers.items())

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from pfkeyx.dialect import Dialect, ask_for
 from pfkeyx.document.databases import Databases, is_larval, is_of_socket
-from pfkeyx.document.journal import Journal, ahead, attempt, write_sa
+from pfkeyx.document.journal import Journal, ahead, ahead_of_now, attempt, write_sa
 from pfkeyx.document.places import at
-from pfkeyx.errors import InvalidRequestError, NotFoundError
+from pfkeyx.errors import InvalidRequestError, NotFoundError, UnsupportedError
 from pfkeyx.features import Feature
-from pfkeyx.migration.methods import MARGIN, hides_keys
+from pfkeyx.migration.methods import hides_keys
 from pfkeyx.model import EVERY_SA, SA, DefaultPolicy, Policy, Replay, any_selector
 from pfkeyx.operation import Operation, ask
 
@@ -21,7 +21,7 @@ from pfkeyx.operation import Operation, ask
 class Differences:
     """What has to change so that the kernel holds what a document says; what is changed is old and new.
 
-    `alike` is how many SAs and policies are as they shall be already.
+    `alike_sas` and `alike_policies` are how many are as they shall be already.
     """
 
     added_sas: tuple[SA, ...] = ()
@@ -31,7 +31,8 @@ class Differences:
     changed_policies: tuple[tuple[Policy, Policy], ...] = ()
     deleted_policies: tuple[Policy, ...] = ()
     default_policy: tuple[DefaultPolicy, DefaultPolicy] | None = None
-    alike: int = 0
+    alike_sas: int = 0
+    alike_policies: int = 0
 
     def changes(self) -> Iterator[tuple[str, str, SA | Policy | DefaultPolicy]]:
         """Yield what is done, to what kind of thing, and the thing as it shall be, or was if it is deleted."""
@@ -92,7 +93,6 @@ def compare(wanted: Databases, found: Databases, dialect: Dialect) -> Difference
         for key, policy in wanted_policies.items()
         if key in policies and policies[key].as_written() != policy.as_written()
     ]
-    kept = len(wanted_sas.keys() & sas.keys()) + len(wanted_policies.keys() & policies.keys())
     default = None
     if wanted.default_policy is not None and found.default_policy not in (None, wanted.default_policy):
         default = (found.default_policy, wanted.default_policy)
@@ -104,7 +104,8 @@ def compare(wanted: Databases, found: Databases, dialect: Dialect) -> Difference
         tuple(changed_policies),
         tuple(policy for key, policy in policies.items() if key not in wanted_policies),
         default,
-        kept - len(changed_sas) - len(changed_policies),
+        len(wanted_sas.keys() & sas.keys()) - len(changed_sas),
+        len(wanted_policies.keys() & policies.keys()) - len(changed_policies),
     )
 
 
@@ -182,8 +183,14 @@ def _replace(dialect: Dialect, journal: Journal, old: SA, new: SA) -> Operation[
     old = yield from ask(dialect.get_sa(old.id))
     if hides_keys(old):
         raise InvalidRequestError(f"replace {old}: the kernel hides its keys, so that it could not be put back")
-    if (old.encryption, old.authentication) == (new.encryption, new.authentication) and old.replay is not None:
-        new = ahead(replace(new, replay=_fitted(old.replay, old, new), usage=old.usage), MARGIN)
+    if (old.encryption, old.authentication) == (new.encryption, new.authentication):
+        if old.replay is None:
+            raise UnsupportedError(
+                "sequence numbers",
+                f"replace {old}: under the same key none may come twice, and PF_KEY can neither read nor set them; "
+                "open the xfrm engine, or give other keys",
+            )
+        new = ahead_of_now(replace(new, replay=_fitted(old.replay, old, new), usage=old.usage))
     yield from journal.do((journal.deletion(old), journal.addition(new)), one_datagram=True)
 
 

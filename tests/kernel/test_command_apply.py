@@ -93,7 +93,7 @@ def test_a_document_over_either_interface_gives_the_same_state(engine: Engine, e
         assert after[1] == before[1]
         again = pfkeyx_does("--engine", engine_name, "apply", "-", given=exported.out)
         assert again.status == 1
-        assert "File exists" in again.err
+        assert "File exists (--sync changes only what differs)" in again.err
         assert again.err.endswith("nothing was changed\n")
 
 
@@ -154,12 +154,14 @@ def test_sync_changes_only_what_differs(engine: Engine, engine_name: EngineName)
     assert (refused.status, "--yes" in refused.err) == (2, True)
     done = works(*over, "apply", "--sync", "--yes", "-", given=text)
     assert done.out == (
-        "added 1 SA, 1 policy\nchanged 2 SAs, 1 policy\ndeleted 1 policy, 1 SA\n1 is as wanted already\n"
+        "added 1 SA, 1 policy\nchanged 2 SAs, 1 policy\ndeleted 1 policy, 1 SA\nalready as wanted: 1 SA\n"
     )
     assert {sa.as_written() for sa in engine.dump_sas()} == {kept, longer, fresh, added}
     assert {policy.as_written() for policy in engine.dump_policies()} == {changed, forward}
     assert engine.get_policy(inward.id).index == index
-    assert works(*over, "apply", "--sync", "-", given=text).out == "nothing to do\n6 are as wanted already\n"
+    assert (
+        works(*over, "apply", "--sync", "-", given=text).out == "nothing to do\nalready as wanted: 4 SAs, 2 policies\n"
+    )
 
 
 def test_a_sync_that_fails_in_the_middle_leaves_the_state_as_it_was(xfrm: Engine) -> None:
@@ -233,8 +235,6 @@ def _unmasked(policy: Policy) -> Policy:
     [
         ("add 192.0.2.1 192.0.2.2 ipcomp 0x1009 -C lzs;", "script:3: add SA ipcomp 0x00001009"),
         ("delete 192.0.2.1 192.0.2.2 esp 0x9999;", "script:3: get SA esp 0x00009999 to 192.0.2.2: No such process"),
-        ("add 192.0.2.2 192.0.2.1 esp 0x2001 -E null -A null;", "script:3: add SA esp 0x00002001"),
-        ("spddelete 10.9.0.0/16 10.8.0.0/16 any -P in;", "script:3: get policy in 10.9.0.0/16 -> 10.8.0.0/16"),
     ],
 )
 def test_a_script_that_fails_leaves_the_state_as_it_was(
@@ -278,12 +278,11 @@ def test_what_a_script_shows_is_shown_without_keys_and_in_json_too(engine_name: 
     assert sa_from_plain(shown["results"][0]["result"][0]).encryption.key == Key(b"sixteen letters.")  # type: ignore[union-attr]
 
 
-def test_algorithms_that_some_kernels_lack_are_loaded_or_refused_with_their_line() -> None:
-    for name, size in (("des-cbc", 8), ("blowfish-cbc", 16)):
-        script = f"add 192.0.2.1 192.0.2.2 esp 7\n-E {name} 0x{bytes(range(1, size + 1)).hex()};"
-        done = pfkeyx_does("apply", "--format", "setkey", "-", given=script)
-        if done.status == 0:
-            works("sa", "delete", "7")
-        else:
-            assert done.status == 1
-            assert done.err.startswith("pfkeyx: stdin:1: add SA esp 0x00000007 192.0.2.1 -> 192.0.2.2: ")
+def test_an_algorithm_that_some_kernels_lack_is_loaded_or_refused_with_its_line() -> None:
+    script = f"add 192.0.2.1 192.0.2.2 esp 7\n-E blowfish-cbc 0x{bytes(range(1, 17)).hex()};"
+    done = pfkeyx_does("apply", "--format", "setkey", "-", given=script)
+    if done.status:
+        assert done.status == 1
+        assert done.err.startswith("pfkeyx: stdin:1: add SA esp 0x00000007 192.0.2.1 -> 192.0.2.2: ")
+    else:
+        assert works("sa", "list").out.startswith("esp 0x00000007")

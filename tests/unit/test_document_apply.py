@@ -29,7 +29,9 @@ from pfkeyx import (
 from pfkeyx.document.apply import apply, check, compare, sync
 from pfkeyx.document.databases import Databases, as_exported, from_text, to_text
 from pfkeyx.document.decryption import tcpdump_table, wireshark_table
-from pfkeyx.document.journal import ahead
+from pfkeyx.document.journal import ahead, ahead_of_now
+from pfkeyx.document.setkey.parser import parse
+from pfkeyx.document.setkey.statements import run_script
 from pfkeyx.model import any_selector
 from pfkeyx.pfkey import PfkeyDialect
 from pfkeyx.testing import Refusal, ScriptedKernel
@@ -98,7 +100,7 @@ def test_counters_and_usual_selectors_are_no_difference() -> None:
     wanted = replace(NEW_OUTBOUND, selector=any_selector(4))
     differences = compare(Databases((wanted,), POLICIES), Databases(SAS[:1], POLICIES), XfrmDialect())
     assert list(differences.changes()) == []
-    assert differences.alike == 4
+    assert (differences.alike_sas, differences.alike_policies) == (1, 3)
 
 
 def test_what_differs_is_told_apart() -> None:
@@ -227,6 +229,28 @@ def test_a_refused_replacement_is_put_back_ahead_of_its_number() -> None:
     assert (back.reqid, back.replay) == (7, Replay(41 + 4096, 0, (0,)))
 
 
+def test_over_pf_key_an_sa_with_the_same_key_is_not_replaced() -> None:
+    old = replace(TUNNEL.outbound(0x1001, CBC, SHA256_96), usage=USAGE)
+    kernel = ScriptedKernel([("dump SAs", [old]), ("dump policies", []), ("get SA", old)])
+    with pytest.raises(UnsupportedError, match="under the same key none may come twice"):
+        Engine(PfkeyDialect(), kernel).run(partial(sync, databases=Databases((replace(old, reqid=8),))))
+    assert kernel.is_finished
+
+
+def test_over_pf_key_an_sa_that_is_put_back_begins_anew_and_that_is_said() -> None:
+    old = replace(TUNNEL.outbound(0x1001, CBC, SHA256_96), usage=USAGE)
+    statements = parse("flush; add 192.0.2.1 192.0.2.2 esp 5 -E null;", "script")
+    kernel = ScriptedKernel(
+        [("dump SAs", [old]), ("flush SAs", None), ("add SA", Refusal(errno.ENOSYS)), ("add SA", None)]
+    )
+    with pytest.raises(KernelError, match=r"^script:1: add SA") as caught:
+        Engine(PfkeyDialect(), kernel).run(partial(run_script, script=statements))
+    assert kernel.is_finished
+    assert caught.value.__notes__ == [
+        "PF_KEY cannot set sequence numbers: SAs that were put back begin anew, so rekey them"
+    ]
+
+
 def test_an_sa_that_is_gone_already_needs_no_deletion() -> None:
     engine, kernel = engine_of([*READ, ("get SA", Refusal(errno.ESRCH))])
     engine.run(partial(sync, databases=Databases()))
@@ -241,14 +265,29 @@ def test_an_sa_whose_keys_the_kernel_hides_is_not_replaced() -> None:
     assert kernel.is_finished
 
 
-def test_only_what_has_sent_something_is_put_ahead_and_never_beyond_its_numbers() -> None:
+def test_what_could_not_be_written_again_is_deleted_all_the_same_and_that_is_said() -> None:
+    strange = replace(OUTBOUND, encryption=Encryption(AES_CBC, Key(b"short")))
+    script = [("dump SAs", [strange]), ("flush SAs", None), ("add SA", Refusal(errno.ENOSYS))]
+    engine, kernel = engine_of(script)
+    statements = parse("flush; add 192.0.2.1 192.0.2.2 esp 5 -E null;", "script")
+    with pytest.raises(KernelError) as caught:
+        engine.run(partial(run_script, script=statements))
+    assert kernel.is_finished
+    assert caught.value.__notes__ == ["delete SA esp 0xc0ffee01 to 203.0.113.1 cannot be undone"]
+
+
+def test_sequence_numbers_are_put_ahead_and_never_beyond_the_last() -> None:
     assert ahead(OUTBOUND, 10).replay == Replay(51, 0, (0,))
-    assert ahead(INBOUND, 10) == INBOUND
+    # It may have sent something since, whatever it had when it was read.
+    assert ahead(INBOUND, 10).replay == Replay(10, 39, (0xFFFFFFFF,))
+    assert ahead_of_now(INBOUND) == INBOUND
+    assert ahead_of_now(OUTBOUND).replay == Replay(41 + 4096, 0, (0,))
     assert ahead(NEW_OUTBOUND, 10) == NEW_OUTBOUND
     nearly = replace(OUTBOUND, replay=Replay(0xFFFFFFF0, 0))
     assert ahead(nearly, 15).replay == Replay(0xFFFFFFFF, 0)
     with pytest.raises(UnsupportedError, match="rekey it"):
         ahead(nearly, 16)
+    assert ahead_of_now(nearly).replay == Replay(0xFFFFFFFF, 0)
 
 
 # ---- tables for decryption ----

@@ -6,7 +6,7 @@ from typing import Protocol as Interface
 
 from pfkeyx.dialect import Dialect, ask_for
 from pfkeyx.document.databases import is_larval, is_of_socket
-from pfkeyx.document.journal import Journal
+from pfkeyx.document.journal import Change, Journal
 from pfkeyx.document.places import at
 from pfkeyx.document.setkey.policies import PolicySpec
 from pfkeyx.errors import NotFoundError, PfkeyxError
@@ -135,8 +135,10 @@ class GetSPI(_Unchecked):
 
     def do(self, dialect: Dialect, journal: Journal) -> Operation[int]:
         """Reserve an SPI."""
-        spi = yield from ask_for(dialect, dialect.get_spi(self.wanted))
-        journal.note(dialect.delete_sa(SAId(self.wanted.destination, spi, self.wanted.protocol)))
+        request = dialect.get_spi(self.wanted)
+        spi = yield from ask_for(dialect, request)
+        deletion = dialect.delete_sa(SAId(self.wanted.destination, spi, self.wanted.protocol))
+        journal.remember(Change(request, deletion))
         return spi
 
 
@@ -152,7 +154,7 @@ class FlushSAs(_Unchecked):
         yield from ask(dialect.flush_sas(self.protocol))
         for sa in deleted:
             if not is_larval(sa):
-                journal.note(journal.deletion(sa).undoing)
+                journal.remember(journal.deletion(sa))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,7 @@ class FlushPolicies(_Unchecked):
         yield from ask(dialect.flush_policies(PolicyType.MAIN))
         for policy in deleted:
             if policy.type is PolicyType.MAIN and not is_of_socket(policy):
-                journal.note(journal.policy_deletion(policy).undoing)
+                journal.remember(journal.policy_deletion(policy))
 
 
 def _numbered(dialect: Dialect, spec: PolicySpec) -> Operation[Policy]:
