@@ -18,8 +18,8 @@ from pfkeyx.model import NO_FLAGS, SA, Lifetime, Limit, SAFlag, Tunnel
 from pfkeyx.tunnels import FoundTunnel, find_tunnels
 
 _ADD_EXAMPLE = """\
-sudo pfkeyx tunnel add --local 192.0.2.1 --remote 198.51.100.1 --reqid 7 \\
-    --local-net 10.1.0.0/16 --remote-net 10.2.0.0/16 \\
+sudo pfkeyx tunnel add --local 192.0.2.1 --remote 198.51.100.1 \\
+    --reqid 7 --local-net 10.1.0.0/16 --remote-net 10.2.0.0/16 \\
     --spi-out 0xc0ffee01 --spi-in 0xc0ffee02 \\
     --encryption aes-gcm --key-file keys"""
 _ADD_DETAILS = (
