@@ -48,4 +48,5 @@ def run(options: argparse.Namespace) -> int:
         print_json(plan=report.plan.as_json(), report=report_as_json(report))
     else:
         print_wrapped(report)
+        print("its policies are as they were; tunnel move takes them along")
     return DONE

@@ -62,7 +62,8 @@ def number(minimum: int, maximum: int) -> Callable[[str], int]:
             value = -1
         if not minimum <= value <= maximum:
             largest = hex(maximum) if maximum > 1 << 16 else str(maximum)
-            raise ArgumentTypeError(f"{text!r} is no number from {minimum} to {largest}")
+            hint = f"; if it is hex, write 0x{text}" if re.fullmatch("[0-9a-fA-F]*[a-fA-F][0-9a-fA-F]*", text) else ""
+            raise ArgumentTypeError(f"{text!r} is no number from {minimum} to {largest}{hint}")
         return value
 
     return read

@@ -66,12 +66,15 @@ def key_text(key: Key, show_keys: bool) -> str:
 
 
 def _sa_words(sa: SA) -> Iterator[str]:
+    no_algorithm = (sa.encryption, sa.authentication, sa.compression) == (None, None, None)
     if sa.compression is not None:
         yield str(sa.compression)
     if sa.state is not None and sa.state is not SAState.MATURE:
         yield str(sa.state)
-    elif sa.state is None and (sa.encryption, sa.authentication, sa.compression) == (None, None, None):
+    elif sa.state is None and no_algorithm:
         yield "larval"
+    elif no_algorithm:
+        yield "algorithms that PF_KEY does not show"
     if sa.direction is not None:
         yield f"direction {sa.direction}"
     if sa.id.mark is not None:
@@ -97,6 +100,9 @@ def _sa_words(sa: SA) -> Iterator[str]:
     ):
         if value:
             yield f"{name} {value}"
+    if sa.iptfs is not None:
+        told = ((name, getattr(sa.iptfs, name)) for name in sa.iptfs.__dataclass_fields__)
+        yield from (f"iptfs {name} {value}" for name, value in told if value not in (None, False))
     if sa.cpu is not None:
         yield f"cpu {sa.cpu}"
     if sa.care_of is not None:

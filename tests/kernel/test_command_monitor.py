@@ -1,13 +1,13 @@
-"""`pfkeyx monitor` and `probe` on a real kernel, as a process of its own; and the command as its users start it."""
+"""`pfkeyx monitor` on a real kernel, as a process of its own; and the command as its users start it."""
 
 import json
 import os
 import subprocess
 import sys
 
-from pfkeyx import ALGORITHMS, Engine, Feature
+from pfkeyx import Engine
 from pfkeyx.opening import EngineName
-from tests.kernel.command import pfkeyx_does, running, works
+from tests.kernel.command import pfkeyx_does, running
 from tests.kernel.values import make_policies, make_sa
 
 
@@ -49,26 +49,6 @@ def test_what_an_interface_does_not_tell_is_refused(own_network_namespace: None)
     assert done.status == 3
     assert "pfkey does not tell of it" in done.err
     assert pfkeyx_does("monitor", "sa", "--raw").status == 2
-
-
-def test_probe_says_what_the_kernel_has_and_both_interfaces_agree(own_network_namespace: None) -> None:  # noqa: ARG001
-    found = works("probe", "--json").json["engine"]
-    for name in ("xfrm", "pfkey"):
-        with Engine.open(name) as engine:
-            for feature in Feature:
-                answer = found[name]["feature"][feature.value]["available"]
-                assert answer == engine.supports(feature).available
-            assert engine.dump_sas() == []
-        assert None not in [answer["available"] for answer in found[name]["method"].values()]
-    xfrm, pfkey = (
-        {name: answer["available"] for name, answer in found[engine]["algorithm"].items()}
-        for engine in ("xfrm", "pfkey")
-    )
-    assert None not in xfrm.values()
-    assert xfrm["aes-gcm"] is True
-    # Each is asked in its own way; what is on both is one implementation.
-    on_both = [it.name for it in ALGORITHMS if it.on_pfkey and it.on_xfrm and pfkey[it.name] is not None]
-    assert {name: xfrm[name] for name in on_both} == {name: pfkey[name] for name in on_both}
 
 
 def test_it_is_a_program(own_network_namespace: None) -> None:  # noqa: ARG001

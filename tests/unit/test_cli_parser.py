@@ -93,6 +93,7 @@ def test_a_list_imports_no_rich() -> None:
         ("sa list --netns 4194305", "argument --netns: there is no process 4194305"),
         ("sa list --address 192.0.2", "argument --address: '192.0.2' is no network; take one such as 10.1.0.0/16"),
         ("sa list --protocol gre", "argument --protocol: 'gre' is none of esp, ah, ipcomp"),
+        ("sa get c0ffee01", "'c0ffee01' is no number from 1 to 0xffffffff; if it is hex, write 0xc0ffee01"),
         ("sa get 0", "argument SPI: '0' is no number from 1 to 0xffffffff"),
         ("sa add 192.0.2.1 192.0.2.2 --encryption aes-gcm", "the following arguments are required: --spi"),
         ("sa add 192.0.2.1 192.0.2.2 --spi 9 --encryption rot13", "'rot13' is none of null, des-cbc"),

@@ -1,25 +1,41 @@
 """Values as text for people: what is shown, what is hidden, and that it fits 80 columns."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from io import StringIO
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 
 from pfkeyx import (
+    AES_CBC,
     AES_GCM,
+    DEFLATE,
     HMAC_SHA512,
+    SA,
     Action,
+    Attribute,
     Authentication,
+    Direction,
     Encryption,
     Failures,
+    Iptfs,
     Key,
     Lifetime,
     Limit,
     Mark,
+    Mode,
+    Offload,
     Policy,
+    PolicyFlag,
+    PolicyType,
+    Protocol,
     Replay,
+    SAExtraFlag,
     SAFlag,
+    SAId,
+    SAState,
+    SecurityContext,
     Tunnel,
     UdpEncap,
     Usage,
@@ -72,6 +88,81 @@ def test_an_sa_is_shown_with_all_that_matters_and_without_its_key() -> None:
         "    12.4 MiB in 9812 packets  added 5 min ago  sequence out 41",
         "    failures: 0 too old, 2 replayed, 0 integrity",
     ]
+
+
+def test_an_sa_without_an_algorithm_is_larval_or_of_one_that_pf_key_does_not_show() -> None:
+    bare = replace(OUTBOUND, encryption=None)
+    for state, word in (
+        (None, "larval"),
+        (SAState.LARVAL, "larval"),
+        (SAState.DEAD, "dead"),
+        (SAState.MATURE, "algorithms that PF_KEY does not show"),
+    ):
+        assert list(sa_lines([replace(bare, state=state)], NOW))[1].strip().startswith(word)
+
+
+SA_FIELDS: dict[str, Any] = {
+    "id": SAId(ip_address("203.0.113.9"), 0x99, Protocol.AH, Mark(5)),
+    "source": ip_address("192.0.2.9"),
+    "mode": Mode.BEET,
+    "reqid": 99,
+    "encryption": Encryption(AES_CBC, Key(SECRET[:32])),
+    "authentication": Authentication(HMAC_SHA512, Key(SECRET[:32] * 2)),
+    "compression": DEFLATE,
+    "encap": UdpEncap(),
+    "selector": POLICIES[0].selector,
+    "lifetime": Lifetime(hard=Limit(seconds=5)),
+    "replay_window": 64,
+    "flags": SAFlag.ESN,
+    "extra_flags": SAExtraFlag.DONT_ENCAP_DSCP,
+    "if_id": 3,
+    "output_mark": Mark(4),
+    "offload": Offload(2),
+    "tfc_padding": 100,
+    "direction": Direction.OUT,
+    "nat_keepalive_s": 20,
+    "mapping_threshold_s": 30,
+    "cpu": 1,
+    "iptfs": Iptfs(drop_time_us=5),
+    "care_of": ip_address("192.0.2.8"),
+    "security_context": SecurityContext(b"label"),
+    "other": (Attribute(99, b"1234"),),
+    "state": SAState.DYING,
+    "usage": Usage(1, 1, 1, 1),
+    "replay": Replay(7, 0),
+    "failures": Failures(1, 0, 0),
+}
+POLICY_FIELDS: dict[str, Any] = {
+    "selector": replace(POLICIES[0].selector, protocol=6),
+    "direction": Direction.FORWARD,
+    "templates": (),
+    "action": Action.BLOCK,
+    "priority": 9,
+    "lifetime": Lifetime(hard=Limit(seconds=5)),
+    "mark": Mark(4),
+    "if_id": 3,
+    "type": PolicyType.SUB,
+    "flags": PolicyFlag.ICMP,
+    "offload": Offload(2),
+    "security_context": SecurityContext(b"label"),
+    "other": (Attribute(99, b"1234"),),
+    "index": 8,
+    "usage": Usage(1, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(SA)])
+def test_no_field_of_an_sa_is_missing_from_its_list(name: str) -> None:
+    bare = replace(OUTBOUND, usage=None, replay=None)
+    changed = replace(bare, **{name: SA_FIELDS[name]})
+    assert list(sa_lines([changed], NOW)) != list(sa_lines([bare], NOW))
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Policy) if field.name != "share"])
+def test_no_field_of_a_policy_is_missing_from_its_list(name: str) -> None:
+    """But for what Linux does not keep: a policy's share."""
+    changed = replace(POLICIES[0], **{name: POLICY_FIELDS[name]})
+    assert list(policy_lines([changed], NOW)) != list(policy_lines([POLICIES[0]], NOW))
 
 
 def test_a_key_is_shown_when_it_is_asked_for() -> None:
