@@ -54,7 +54,7 @@ def _blocks(tokens: Sequence[Any]) -> Iterator[str]:
             case "inline":
                 yield _item(token.children) if in_list else _inline(token.children)
             case "fence":
-                yield f".PP\n.RS 4\n.nf\n{_text(token.content)}.fi\n.RE\n"
+                yield f".PP\n.nf\n{_text(token.content)}.fi\n"
         if token.type != "html_block":
             before = token.type
 

@@ -4,6 +4,8 @@ import argparse
 import re
 from collections.abc import Iterator
 
+#: A manual page indents by the rest of 80.
+_WIDTH = 72
 _HEAD = """\
 # The command
 
@@ -76,7 +78,7 @@ def _usage(parser: argparse.ArgumentParser) -> str:
 def _wrapped(start: str, parts: dict[str, None]) -> str:
     lines = [start]
     for part in parts:
-        if len(lines[-1]) + 1 + len(part) > 80:
+        if len(lines[-1]) + 1 + len(part) > _WIDTH:
             lines.append(" " * len(start))
         lines[-1] += f" {part}"
     return "\n".join(lines)

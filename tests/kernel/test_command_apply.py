@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 # An ordinary user may not be able to read it where the tests run.
 import pfkeyx.document.apply  # noqa: F401
 from pfkeyx import SA, Action, DefaultPolicy, Engine, Key, Policy, Replay, Usage
 from pfkeyx.document.plain import document, sa_from_plain
 from pfkeyx.opening import EngineName
+from tests.document_schema import schema
 from tests.kernel import ip_xfrm_policies, ip_xfrm_sas
 from tests.kernel.command import NOBODY, pfkeyx_does, works
 from tests.kernel.ip_xfrm import ip_does, ip_shows
 from tests.kernel.kernel_state import State, differences, read_state
 from tests.kernel.values import ADDRESSES, make_policies, make_sa
 
+VALIDATOR = Draft202012Validator(schema())
 SCRIPT = Path(__file__).parent / "setkey" / "features.conf"
 #: What the kernel numbers, counts and dates itself.
 _KERNELS_OWN = ("sa.seq", "policy.index", "policy.curlft", "use_time", "add_time")
@@ -84,7 +87,7 @@ def test_a_document_over_either_interface_gives_the_same_state(engine: Engine, e
     for form in ("toml", "json"):
         exported = pfkeyx_does("--engine", engine_name, "--show-keys", "export", form)
         assert ("PF_KEY shows no sequence numbers" in exported.err) == (engine_name == "pfkey")
-        assert (json if form == "json" else tomllib).loads(exported.out)["version"] == 1
+        VALIDATOR.validate((json if form == "json" else tomllib).loads(exported.out))
         engine.flush_sas()
         engine.flush_policies()
         works("--engine", engine_name, "apply", "-", given=exported.out)
