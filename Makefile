@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := pyproject.toml setup.py build_ffi.py build_share.py $(wildcard _native/*)
 
-.PHONY: demo test soak lint clean
+.PHONY: demo test test-addrupdate soak lint clean
 
 demo: .venv/ready
 	$(BIN)/python lab/run $(if $(KERNEL),--kernel $(KERNEL)) --rwdir . --env TERM --env COLUMNS -- \
@@ -15,6 +15,11 @@ demo: .venv/ready
 test: .venv/ready
 	$(PYTHON) lab/setup --tests
 	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner
+
+# The kernel tests again where PF_KEY has SADB_X_ADDRUPDATE: it fetches the source of each kernel, and builds a module.
+test-addrupdate: .venv/ready
+	$(PYTHON) lab/setup --tests
+	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner -e addrupdate-6.1,addrupdate-6.12,addrupdate-7
 
 # The long forms of the tests that `make test` runs short.
 soak: .venv/ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shlex
 import shutil
@@ -20,13 +21,14 @@ _SOURCES = Path(__file__).resolve().parent.parent / "kernel"
 
 
 def build(kernel: Kernel, image: Image, target: Path) -> None:
-    """Write the module for `image` to `target`; it is built when it is not there or when kernel/ has changed."""
+    """Write the module for `image` to `target`; it is built when it is not there or not of what kernel/ is now."""
     home = image.modules / "addrupdate"
     with cache.lock(image.modules / "addrupdate.lock", fcntl.LOCK_EX):
         source = home / "usr/src" / f"linux-source-{image.series}.tar.xz"
         if not home.exists():
             print(f"lab: fetching the headers and the source of {image.release}", file=sys.stderr)
             _fetch(kernel, image, home)
+        _forget_what_is_of_another_code(home / "build")
         _make(image, home, source)
         source.unlink(missing_ok=True)
         shutil.copy(home / "build/af_key.ko", target)
@@ -74,6 +76,19 @@ def _run_with_own_libraries(program: Path, tree: Path, home: Path) -> None:
     words = shlex.join(map(str, [*command, home / binary.relative_to(tree)]))
     program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     program.chmod(0o755)
+
+
+def _forget_what_is_of_another_code(output: Path) -> None:
+    """Have make build anew after a change; it goes by times, which say nothing of two clones that share a cache."""
+    code = hashlib.sha256()
+    for path in [*sorted(_SOURCES.glob("*.[ch]")), _SOURCES / "af_key.patch", _SOURCES / "Makefile"]:
+        code.update(path.read_bytes())
+    made_of = output / "made-of"
+    if not made_of.exists() or made_of.read_text() != code.hexdigest():
+        for name in ("af_key.c", "af_key.ko"):
+            (output / name).unlink(missing_ok=True)
+        output.mkdir(exist_ok=True)
+        made_of.write_text(code.hexdigest())
 
 
 def _make(image: Image, home: Path, source: Path) -> None:

@@ -3,10 +3,14 @@
 import errno
 import os
 import random
+import re
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -35,15 +39,17 @@ from pfkeyx.pfkey.extensions import Extension, NatTPortExtension, NatTTypeExtens
 from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType, build
 from pfkeyx.pfkey.sockets import PfkeySocket
 from tests.kernel.audit import requires
-from tests.kernel.moves import places
+from tests.kernel.moves import check_wire, move, places
 from tests.kernel.raw import Extensions, ask, ends, esp, host, refusal
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Road
+from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption
 
 _PATIENCE_S = 60
 _BASE_HEADER = 16
 #: In the long form of the tests more.
-MUTANTS = 10_000 if os.environ.get("SOAK") else 500
+MUTANTS, MOVES = (10_000, 1_000) if os.environ.get("SOAK") else (500, 4)
+UPDATES = 1_000
 BYSTANDER = 0x7000_0000
 OTHER = 0x4242
 SUITES: dict[str, tuple[Encryption, Authentication | None]] = {
@@ -126,6 +132,19 @@ def test_what_cannot_be_is_refused_and_changes_nothing(road_with_a_tunnel: Road)
     with pytest.raises(InvalidRequestError, match="mixes IPv4 and IPv6"):
         engine.update_address(outbound.id, ADDRESSES[10 - road_with_a_tunnel.family].roaming, outbound.destination)
     assert engine.dump_sas() == before
+
+
+@requires(Feature.ADDRUPDATE)
+def test_a_tunnel_that_goes_to_and_fro_under_traffic_repeats_nothing(
+    road_with_a_tunnel: Road, traffic: Traffic
+) -> None:
+    stops = places(road_with_a_tunnel.family)
+    path = [stops[number % 2] for number in range(MOVES + 1)]
+    with traffic.flood():
+        for old, new in pairwise(path):
+            move(road_with_a_tunnel, old, new, Method.ADDRUPDATE)
+            traffic.wait_until_it_flows()
+    check_wire(road_with_a_tunnel, path)
 
 
 # ---- the message itself ----
@@ -269,6 +288,28 @@ def test_mutated_messages_change_no_sa_that_they_do_not_name(family: int) -> Non
 
 
 @requires(Feature.ADDRUPDATE)
+@pytest.mark.parametrize("family", [4])
+def test_many_updates_leave_nothing_behind(family: int) -> None:
+    there, back = _move(family), _move(family)
+    at = ADDRESSES[family]
+    back.update({ExtensionType.ADDRESS_SRC: host(at.roaming_later), **_new_ends(at.roaming, at.gateway)})
+    with Engine.open("pfkey") as engine:
+        _add(engine, family)
+        engine.flush_sas()
+    before = _references()
+    with Engine.open("pfkey") as engine:
+        _add(engine, family)
+        assert _references() != before
+        for number in range(UPDATES):
+            ask(engine, MessageType.X_ADDRUPDATE, back if number % 2 else there)
+        engine.flush_sas()
+    deadline = time.monotonic() + _PATIENCE_S
+    while any(number > before.get(name, 0) for name, number in _references().items()):
+        assert time.monotonic() < deadline, "SAs are still there"
+        time.sleep(0.1)
+
+
+@requires(Feature.ADDRUPDATE)
 def test_events_tell_of_it(road_with_a_tunnel: Road) -> None:
     road = road_with_a_tunnel
     _, later = places(road.family)
@@ -294,6 +335,15 @@ def test_xfrm_tells_of_it_as_of_its_own_moves(road_with_a_tunnel: Road) -> None:
     assert isinstance(there, SAMigrated)
     assert isinstance(back, SAMigrated)
     assert there == replace(back, new_source=later.roaming)
+
+
+def _references() -> dict[str, int]:
+    """Return how often each algorithm is in use, which it is by every SA that is not yet freed, and the module too."""
+    drivers = re.findall(r"^driver +: (.*)\n(?:.+\n)*?refcnt +: (\d+)", Path("/proc/crypto").read_text(), re.MULTILINE)
+    return {
+        "af_key": int(Path("/sys/module/af_key/refcnt").read_text()),
+        **{driver: int(number) for driver, number in drivers},
+    }
 
 
 def _written(policies: Sequence[Policy]) -> list[Policy]:

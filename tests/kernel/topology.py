@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Self, TypeVar
@@ -69,6 +70,11 @@ class Namespace:
             subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
 
         self.call(run)
+
+    def dropped(self) -> dict[str, int]:
+        """Return what the kernel counts of the packets that IPsec dropped in there, by its names (xfrm_proc.rst)."""
+        lines = self.call(Path("/proc/thread-self/net/xfrm_stat").read_text).splitlines()
+        return {name: int(count) for name, count in (line.split() for line in lines)}
 
     def __enter__(self) -> Self:
         return self

@@ -62,11 +62,11 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Both directions, and the wires that are read while it flows."""
+    """Both directions, and the wires that are read while it flows, if nobody else reads them."""
 
     outward: Stream
     inward: Stream
-    wires: tuple[Wire, Wire]
+    wires: tuple[Wire, ...] = ()
 
     def send(self, count: int = 3) -> None:
         """Send packets one after another, each way, and wait until each has arrived."""

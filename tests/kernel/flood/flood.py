@@ -36,7 +36,7 @@ class End:
         self.site = site
         self.sniffer = sniffer
         self.absences: list[Absence] = []
-        self._before = site.counters()
+        self._before = site.gateway.dropped()
 
     @contextmanager
     def moving(self, update: AddressUpdate) -> Iterator[None]:
@@ -48,7 +48,7 @@ class End:
 
     def counters(self, prefix: str) -> dict[str, int]:
         """Return what the kernel has counted since the beginning, where it has, under names that begin so."""
-        now = self.site.counters().items()
+        now = self.site.gateway.dropped().items()
         changes = {name: count - self._before[name] for name, count in now if name.startswith(prefix)}
         return {name: change for name, change in changes.items() if change}
 

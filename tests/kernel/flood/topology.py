@@ -50,11 +50,6 @@ class Site:
         """What the tunnel leads to here."""
         return ip_network((self.inner, _PREFIX_LENGTHS[self.inner.version]), strict=False)
 
-    def counters(self) -> dict[str, int]:
-        """Return what the gateway counts of the packets that IPsec dropped, by the names of /proc/net/xfrm_stat."""
-        lines = self.gateway.call(Path("/proc/thread-self/net/xfrm_stat").read_text).splitlines()
-        return {name: int(count) for name, count in (line.split() for line in lines)}
-
 
 class Sites:
     """Both sites, joined by one wire; without IPsec everything passes in clear."""
