@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INPUTS := pyproject.toml setup.py build_ffi.py $(wildcard _native/*)
+INPUTS := pyproject.toml setup.py build_ffi.py build_share.py $(wildcard _native/*)
 
 .PHONY: demo test test-addrupdate soak lint clean
 

@@ -1,14 +1,14 @@
 """The engine for asyncio: the same operations as `pfkeyx.engine`, awaited."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from pfkeyx.additions import add_policies, add_sas
 from pfkeyx.dialect import Dialect, ask_for
-from pfkeyx.engine import AnyMessage
+from pfkeyx.engine import AnyMessage, T
 from pfkeyx.errors import ClosedError
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
@@ -41,8 +41,6 @@ from pfkeyx.model import (
 from pfkeyx.opening import EngineName, open_dialect, open_events
 from pfkeyx.operation import Operation, Request, Transport, arun, arun_stream
 from pfkeyx.streams import AsyncEventStream
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -306,6 +304,10 @@ class AsyncEngine:
             return (yield from operation)
         finally:
             self._moves.remove(move)
+
+    async def run(self, make: Callable[[Dialect], Operation[T]]) -> T:
+        """See `Engine.run`."""
+        return await self._run(make(self._dialect))
 
     async def _ask(self, request: Request[T]) -> T:
         return await self._run(ask_for(self._dialect, request))
