@@ -1,10 +1,9 @@
 """The engine for asyncio: the same operations as `pfkeyx.engine`, awaited."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pfkeyx.additions import add_policies, add_sas
 from pfkeyx.dialect import Dialect, ask_for
@@ -42,6 +41,9 @@ from pfkeyx.opening import EngineName, open_dialect, open_events
 from pfkeyx.operation import Operation, Request, Transport, arun, arun_stream
 from pfkeyx.streams import AsyncEventStream
 
+if TYPE_CHECKING:
+    from asyncio import Task
+
 
 @dataclass(slots=True, eq=False)
 class _Move:
@@ -59,11 +61,13 @@ class AsyncEngine:
     """
 
     def __init__(self, dialect: Dialect, transport: Transport, netns: str | None = None) -> None:
+        import asyncio
+
         self._dialect = dialect
         self._transport = transport
         self._netns = netns
         self._turn = asyncio.Lock()
-        self._running: set[asyncio.Task[object]] = set()
+        self._running: set[Task[object]] = set()
         self._moves: list[_Move] = []
         self._is_closed = False
 
@@ -90,6 +94,8 @@ class AsyncEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._running:
+            import asyncio
+
             await asyncio.wait(self._running)
         self.close()
 
@@ -313,6 +319,8 @@ class AsyncEngine:
         return await self._run(ask_for(self._dialect, request))
 
     async def _run(self, operation: Operation[T]) -> T:
+        import asyncio
+
         if self._is_closed:
             operation.close()
             raise ClosedError()
@@ -321,7 +329,7 @@ class AsyncEngine:
         task.add_done_callback(self._is_done)
         return await asyncio.shield(task)
 
-    def _is_done(self, task: asyncio.Task[object]) -> None:
+    def _is_done(self, task: "Task[object]") -> None:
         self._running.discard(task)
         self._close_when_done()
 

@@ -4,15 +4,17 @@ A kernel's refusal is thrown into the operation, so that undo is ordinary `try` 
 the same operation: `run` waits for the socket by polling it, `arun` by asyncio. Nothing else is written twice.
 """
 
-import asyncio
 import select
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from pfkeyx.errors import ClosedError, KernelError, PfkeyxError
 from pfkeyx.features import Feature
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 T = TypeVar("T")
 
@@ -171,6 +173,8 @@ def run(operation: Operation[T], transport: Transport) -> T:
 
 async def arun(operation: Operation[T], transport: Transport) -> T:
     """Run an operation to its end in the running event loop."""
+    import asyncio
+
     try:
         asked = next(operation)
         while True:
@@ -212,6 +216,8 @@ def run_stream(request: Request[list[T]], asked: Transport) -> Generator[T, None
 
 async def arun_stream(request: Request[list[T]], asked: Transport) -> AsyncGenerator[T, None]:
     """Hand out the entries of a dump as they come, in the running event loop; see `run_stream`."""
+    import asyncio
+
     transport = _another(asked)
     try:
         stream = transport.stream(request)
@@ -303,6 +309,8 @@ def _is_readable(transport: Transport, patience: _Patience) -> bool:
 
 
 async def _becomes_readable(transport: Transport, patience: _Patience) -> bool:
+    import asyncio
+
     try:
         async with asyncio.timeout(max(0, patience.left_s)):
             await Readiness(transport.fileno()).future
@@ -315,9 +323,11 @@ class Readiness:
     """A future of the running event loop, done when a descriptor can be read; give it up before closing that."""
 
     def __init__(self, fd: int) -> None:
+        import asyncio
+
         self._fd = fd
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self._loop.create_future()
+        self.future: Future[None] = self._loop.create_future()
         self._loop.add_reader(fd, self._is_ready)
         self.future.add_done_callback(lambda _: self._let_go())
 
