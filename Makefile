@@ -16,7 +16,7 @@ test: .venv/ready
 	$(PYTHON) lab/setup --tests
 	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner
 
-# The kernel tests again where PF_KEY has SADB_X_ADDRUPDATE: it fetches the source of each kernel, and builds a module.
+# The tests of PF_KEY and of moves again where it has SADB_X_ADDRUPDATE: it fetches the source of each kernel, and builds a module.
 test-addrupdate: .venv/ready
 	$(PYTHON) lab/setup --tests
 	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner -e addrupdate-6.1,addrupdate-6.12,addrupdate-7

@@ -38,18 +38,21 @@ __all__ = [
 ]
 
 
-# 6.12 moves by the same methods as 6.1, and what survives them is tried on it every day; how pfkeyx itself stands many
-# at once, and what its command prints, is the same on every kernel. It takes minutes.
+# What takes minutes and is the same elsewhere is left out every day: 6.12 moves by the same methods as 6.1, and what
+# survives them is tried on it all the same; how pfkeyx itself stands many at once, and what its command prints, is the
+# same on every kernel; and with the module of kernel/ nothing changes but PF_KEY and moves.
+_COMMANDS = [f"command_{name}" for name in ("apply", "export", "monitor", "policy", "probe")]
+_MANY = ["load", "pfkey_load", "streams"]
+_WITH_MODULE = ["command_*", "documents", "ip_xfrm", "large_batches", *_MANY, "threads", "xfrm_*"]
 _LEFT_OUT = {
-    "6.1": ["command_apply", "command_export", "command_monitor", "command_policy", "command_probe"],
+    "6.1": _COMMANDS,
     "6.12": [
-        "command_*",
+        *_COMMANDS,
+        *_MANY,
         "documents",
-        "load",
-        "pfkey_load",
-        "streams",
         *(f"migrate_{name}" for name in ("async", "bulk", "flood", "killed", "nat", "pfkey", "scope")),
     ],
+    **dict.fromkeys(("6.1+addrupdate", "6.12+addrupdate", "7+addrupdate"), _WITH_MODULE),
 }
 if not os.environ.get("SOAK"):
     collect_ignore_glob = [f"test_{name}.py" for name in _LEFT_OUT.get(os.environ.get("LAB_KERNEL", ""), [])]
