@@ -39,7 +39,7 @@ from pfkeyx.pfkey.extensions import Extension, NatTPortExtension, NatTTypeExtens
 from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType, build
 from pfkeyx.pfkey.sockets import PfkeySocket
 from tests.kernel.audit import requires
-from tests.kernel.moves import check_wire, move, places
+from tests.kernel.moves import check_wire, move, places, updates
 from tests.kernel.raw import Extensions, ask, ends, esp, host, refusal
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Road
 from tests.kernel.traffic import Traffic
@@ -145,6 +145,18 @@ def test_a_tunnel_that_goes_to_and_fro_under_traffic_repeats_nothing(
             move(road_with_a_tunnel, old, new, Method.ADDRUPDATE)
             traffic.wait_until_it_flows()
     check_wire(road_with_a_tunnel, path)
+
+
+@requires(Feature.ADDRUPDATE)
+def test_over_pf_key_alone_a_whole_tunnel_moves_by_it_and_loses_nothing(tunnel: Road, traffic: Traffic) -> None:
+    first, second = places(tunnel.family)
+    traffic.send()
+    for end, update in zip((tunnel.roaming, tunnel.gateway), updates(first, second), strict=True):
+        with end.open("pfkey") as engine:
+            report = engine.migrate(update)
+        assert {move.method for move in report.plan.sa_moves()} == {Method.ADDRUPDATE}
+    traffic.send()
+    check_wire(tunnel, [first, second])
 
 
 # ---- the message itself ----
