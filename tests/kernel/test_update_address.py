@@ -211,6 +211,14 @@ _WRONG: dict[str, tuple[dict[int, Extension | None], int]] = {
     "another SPI": ({ExtensionType.SA: SAExtension(OTHER)}, errno.ESRCH),
     "ports of no encapsulation": ({ExtensionType.X_NAT_T_SPORT: NatTPortExtension(4500)}, errno.EINVAL),
     "an encapsulation without ports": ({ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(2)}, errno.EINVAL),
+    "an encapsulation with one port": (
+        {ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(2), ExtensionType.X_NAT_T_SPORT: NatTPortExtension(4500)},
+        errno.EINVAL,
+    ),
+    "an encapsulation with the other port": (
+        {ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(2), ExtensionType.X_NAT_T_DPORT: NatTPortExtension(4500)},
+        errno.EINVAL,
+    ),
     "an unknown encapsulation": (
         {
             ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(77),
