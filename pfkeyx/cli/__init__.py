@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pfkeyx.cli.command import say
 from pfkeyx.cli.parser import make_parser
 from pfkeyx.cli.status import DONE, INTERRUPTED, REFUSED, UNSUPPORTED, USAGE, status_of
 from pfkeyx.errors import PfkeyxError
@@ -19,20 +20,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Now, while a reader who has gone can still be caught.
         sys.stdout.flush()
     except PfkeyxError as error:
-        _complain("; ".join((str(error), *getattr(error, "__notes__", ()))))
+        say("; ".join((str(error), *getattr(error, "__notes__", ()))))
         return status_of(error)
     except BrokenPipeError:
         # Python flushes stdout once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
-        _complain(str(error))
+        say(str(error))
         return REFUSED
     except KeyboardInterrupt as stop:
-        _complain("; ".join(("interrupted", *map(str, stop.args))))
+        say("; ".join(("interrupted", *map(str, stop.args))))
         return INTERRUPTED
     return status
-
-
-def _complain(text: str) -> None:
-    print("pfkeyx:", " ".join(text.splitlines()), file=sys.stderr)

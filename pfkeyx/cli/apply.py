@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pfkeyx.cli.arguments import number
-from pfkeyx.cli.command import Commands, add_command, add_yes, make_sure, open_engine, print_json
+from pfkeyx.cli.command import Commands, add_command, add_yes, make_sure, open_engine, print_json, say
 from pfkeyx.cli.lists import policy_lines, sa_lines
 from pfkeyx.cli.status import DONE
 from pfkeyx.cli.text import count, show
@@ -101,7 +101,7 @@ def _run_script(options: argparse.Namespace, text: str, name: str) -> int:
         raise InvalidRequestError("apply: --sync and --ahead are not for setkey's scripts, which say what to do")
     script = parse(text, name, with_forward=not options.no_forward)
     for warning in script.warnings:
-        print(f"pfkeyx: {warning}", file=sys.stderr)
+        say(str(warning))
     if options.check:
         script.check(offline_dialect(options.engine))
         return _say_good(options, name, statements=len(script.statements))

@@ -164,6 +164,11 @@ def print_json_line(**content: Any) -> None:
     print(json.dumps({"version": JSON_VERSION, **content}), flush=True)
 
 
+def say(text: str) -> None:
+    """Print a line on stderr: an error, a warning, or what is not the command's result."""
+    print("pfkeyx:", " ".join(text.splitlines()), file=sys.stderr, flush=True)
+
+
 def add_yes(parser: argparse.ArgumentParser) -> None:
     """Add the option that answers the question of `make_sure`."""
     parser.add_argument("--yes", action="store_true", help="do not ask; needed without a terminal and --netns")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from pfkeyx.cli.command import Commands, add_command, open_engine
+from pfkeyx.cli.command import Commands, add_command, open_engine, say
 from pfkeyx.cli.status import DONE
 from pfkeyx.errors import InvalidRequestError
 
@@ -93,4 +93,4 @@ def _decryption(options: argparse.Namespace, form: str) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"pfkeyx: export: {text}", file=sys.stderr)
+    say(f"export: {text}")

@@ -1,7 +1,6 @@
 """`pfkeyx monitor`: what the kernel tells, as it comes."""
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 from pfkeyx.cli import arguments
-from pfkeyx.cli.command import Commands, add_command, open_engine, print_json_line
+from pfkeyx.cli.command import Commands, add_command, open_engine, print_json_line, say
 from pfkeyx.cli.event_text import event_line
 from pfkeyx.cli.status import DONE
 from pfkeyx.cli.text import highlight, wants_colour
@@ -103,7 +102,7 @@ def _run_events(options: argparse.Namespace) -> None:
         kinds = [kind for word in words for kind in _KINDS[word] if kind in told]
         paint = wants_colour()
         with engine.watch(*kinds) as stream:
-            _say(f"listening over {engine.name} for: {', '.join(words)}")
+            say(f"listening over {engine.name} for: {', '.join(words)}")
             for event in islice(_without_losses(stream), options.count):
                 if options.json:
                     print_json_line(time=time.time(), **event_to_plain(event, show_keys=options.show_keys))
@@ -118,7 +117,7 @@ def _without_losses(stream: Iterator[Event]) -> Iterator[Event]:
         try:
             yield next(stream)
         except (EventsLostError, MalformedReplyError) as error:
-            _say(str(error))
+            say(str(error))
 
 
 def _run_raw(options: argparse.Namespace) -> None:
@@ -127,11 +126,11 @@ def _run_raw(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         taps, missing = open_taps(stack, options.engine, options.netns)
         for reason in missing:
-            _say(reason)
-        _say(f"listening for every message of: {', '.join(tap.interface for tap in taps)}")
+            say(reason)
+        say(f"listening for every message of: {', '.join(tap.interface for tap in taps)}")
         for message in islice(read_taps(taps), options.count):
             if not isinstance(message, RawMessage):
-                _say(str(message))
+                say(str(message))
             elif options.json:
                 print_json_line(
                     time=time.time(), interface=message.interface, message=message.name, text=message.text.split("\n")
@@ -142,7 +141,3 @@ def _run_raw(options: argparse.Namespace) -> None:
 
 def _now() -> str:
     return datetime.now().isoformat(sep=" ", timespec="milliseconds").split()[1]
-
-
-def _say(text: str) -> None:
-    print(f"pfkeyx: {text}", file=sys.stderr, flush=True)
