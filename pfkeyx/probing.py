@@ -39,6 +39,11 @@ def probe_algorithms(engine: Engine) -> dict[Algorithm, Support]:
     return {algorithm: _tried(engine, algorithm) for algorithm in ALGORITHMS}
 
 
+def probe_algorithm(engine: Engine, algorithm: Algorithm) -> Support:
+    """Return whether the kernel can use one algorithm now; see `probe_algorithms`."""
+    return _registered(engine)[algorithm] if engine.name == "pfkey" else _tried(engine, algorithm)
+
+
 def _registered(engine: Engine) -> dict[Algorithm, Support]:
     listed = engine.register()
     there = {entry.algorithm for entry in (*listed.authentication, *listed.encryption)}

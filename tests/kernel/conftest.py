@@ -8,6 +8,7 @@ import pytest
 
 from pfkeyx import Engine, Feature, Method
 from pfkeyx.opening import EngineName
+from pfkeyx.testing import Traffic
 from tests.kernel.audit import (
     pytest_configure,
     pytest_make_collect_report,
@@ -18,7 +19,7 @@ from tests.kernel.audit import (
 from tests.kernel.namespace import own_network_namespace
 from tests.kernel.record import pytest_addoption, pytest_deselected, record
 from tests.kernel.topology import Road
-from tests.kernel.traffic import Traffic, traffic_over
+from tests.kernel.traffic import traffic_over
 
 __all__ = [
     "engine",
