@@ -26,6 +26,11 @@ _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # <linux/sockios.h>, <linux/if.h>
 _OWN = Path("/proc/thread-self/ns/net")
 _STOPPING_S = 10
+#: What is done, and what it takes.
+_MAKE = (
+    "make a network namespace",
+    "needs CAP_SYS_ADMIN: run as root, in a privileged container, or by unshare --user --map-root-user --net",
+)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -124,10 +129,12 @@ class Namespace:
 def fresh_namespace() -> Iterator[Namespace]:
     """Move the calling thread into a network namespace made for it, with lo up, until the block ends.
 
-    Raises `NotPermittedError` without the right to make one.
+    Raises `NotPermittedError` without the right to make one and to come back.
     """
     before = _open_own()
     try:
+        # Root of a user namespace alone could not come back into a network that is not of it.
+        _check(_libc.setns(before, _CLONE_NEWNET), *_MAKE)
         _unshare()
         try:
             with Namespace.own() as namespace:
@@ -157,11 +164,7 @@ def _open_own() -> int:
 
 
 def _unshare() -> None:
-    _check(
-        _libc.unshare(_CLONE_NEWNET),
-        "make a network namespace",
-        "needs CAP_SYS_ADMIN: run as root, in a privileged container, or by unshare --user --map-root-user",
-    )
+    _check(_libc.unshare(_CLONE_NEWNET), *_MAKE)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP))
 
