@@ -1,6 +1,6 @@
 """What `pfkeyx.testing` gives to others: namespaces that end, and wires on which nothing is overlooked."""
 
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from pfkeyx import AES_CBC, HMAC_SHA1, Authentication, Encryption
@@ -48,10 +48,3 @@ def test_what_goes_in_clear_is_seen_until_a_tunnel_is_laid(pfkeyx_network: Netwo
     pfkeyx_network.traffic.send(1)
     assert pfkeyx_network.in_clear() == clear
     assert [frame.sequence for frame in (*here.esp(), *there.esp())] == [1, 1]
-
-
-def test_two_networks_do_not_meet(pfkeyx_network: Network) -> None:
-    with ExitStack() as stack:
-        other = stack.enter_context(Network(stack.enter_context(Namespace.new())))
-        other.traffic.send(1)
-    assert pfkeyx_network.in_clear() == []
