@@ -45,13 +45,14 @@ __all__ = [
 _KERNEL = os.environ.get("LAB_KERNEL", "")
 _COMMANDS = [f"command_{name}" for name in ("apply", "export", "monitor", "policy", "probe")]
 _MANY = ["load", "pfkey_load", "streams"]
-_WITH_MODULE = ["command_*", "documents", "ip_xfrm", "large_batches", *_MANY, "threads", "xfrm_*"]
+_WITH_MODULE = ["command_*", "documents", "ip_xfrm", "large_batches", *_MANY, "testing", "threads", "xfrm_*"]
 _LEFT_OUT = {
     "6.1": _COMMANDS,
     "6.12": [
         *_COMMANDS,
         *_MANY,
         "documents",
+        "testing",
         *(f"migrate_{name}" for name in ("async", "bulk", "flood", "killed", "nat", "pfkey", "scope")),
     ],
     **dict.fromkeys(("6.1+addrupdate", "6.12+addrupdate", "7+addrupdate"), _WITH_MODULE),
