@@ -157,7 +157,7 @@ class AsyncEngine:
         """See `Engine.set_progress`."""
         await self._run(self._dialect.set_progress(sa, progress))
 
-    async def dump_sas(self, matching: SAFilter = EVERY_SA) -> list[SA]:
+    async def dump_sas(self, matching: SAFilter = EVERY_SA) -> Sequence[SA]:
         """See `Engine.dump_sas`."""
         return await self._ask(self._dialect.dump_sas(matching))
 
@@ -197,7 +197,7 @@ class AsyncEngine:
         """See `Engine.expire_policy`."""
         await self._ask(self._dialect.expire_policy(policy_id, hard))
 
-    async def dump_policies(self) -> list[Policy]:
+    async def dump_policies(self) -> Sequence[Policy]:
         """See `Engine.dump_policies`."""
         return await self._ask(self._dialect.dump_policies())
 

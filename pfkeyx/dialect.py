@@ -58,7 +58,7 @@ class Dialect(Protocol):
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes an SA."""
 
-    def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
+    def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all SAs that match."""
 
     def flush_sas(self, protocol: IPsecProtocol | None) -> Request[None]:
@@ -76,7 +76,7 @@ class Dialect(Protocol):
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes a policy, found by what it is about or by its index."""
 
-    def dump_policies(self) -> Request[list[Policy]]:
+    def dump_policies(self) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies."""
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:

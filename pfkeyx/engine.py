@@ -174,10 +174,11 @@ class Engine:
         """
         self._run(self._dialect.set_progress(sa, progress))
 
-    def dump_sas(self, matching: SAFilter = EVERY_SA) -> list[SA]:
+    def dump_sas(self, matching: SAFilter = EVERY_SA) -> Sequence[SA]:
         """Return all SAs of ESP, AH and IPComp, or those that match (RFC 2367 §3.1.10).
 
-        SAs of Mobile IPv6 are returned only if the filter names their protocol.
+        SAs of Mobile IPv6 are returned only if the filter names their protocol. Over XFRM each is made when it is
+        looked at, anew each time: to count them is quick, and who goes through them often takes a list of them.
         """
         return self._ask(self._dialect.dump_sas(matching))
 
@@ -234,8 +235,8 @@ class Engine:
         """
         self._ask(self._dialect.expire_policy(policy_id, hard))
 
-    def dump_policies(self) -> list[Policy]:
-        """Return all policies."""
+    def dump_policies(self) -> Sequence[Policy]:
+        """Return all policies, made as the SAs of `dump_sas` are."""
         return self._ask(self._dialect.dump_policies())
 
     def iter_policies(self) -> Generator[Policy, None, None]:

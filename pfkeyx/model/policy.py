@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from pfkeyx.model.addresses import IPAddress, Selector
+from pfkeyx.model.deferred import Deferred
 from pfkeyx.model.numbers import (
     NO_POLICY_FLAGS,
     Action,
@@ -52,7 +53,7 @@ class PolicyId:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Deferred):
     """An entry of the SPD (RFC 4301 §4.4.1); of two that fit, the one with the lower `priority` wins.
 
     `index`, which PF_KEY calls the policy's id, is the kernel's: XFRM takes it as a wish for a new policy, 0 for none,

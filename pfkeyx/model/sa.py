@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 from pfkeyx.algorithms import Algorithm
 from pfkeyx.model.addresses import IPAddress, Prefix, Selector, any_selector, prefix_host
+from pfkeyx.model.deferred import Deferred
 from pfkeyx.model.numbers import NO_EXTRA_FLAGS, NO_FLAGS, Direction, Mode, Protocol, SAExtraFlag, SAFlag, SAState
 from pfkeyx.model.parts import (
     NO_LIMITS,
@@ -41,7 +42,7 @@ class SAId:
 
 
 @dataclass(frozen=True, slots=True)
-class SA:
+class SA(Deferred):
     """A security association: how it is found, what it does, and, when it was read, how it stands.
 
     `state`, `usage`, `replay` and `failures` are the kernel's and are ignored in what is written, but for

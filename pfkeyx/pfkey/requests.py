@@ -77,7 +77,7 @@ class PfkeyDialect:
         """Return the request that deletes one SA (SADB_DELETE, RFC 2367 §3.1.4)."""
         return self._look_up("delete SA", MessageType.DELETE, Answer.ACK, sa_id, nothing)
 
-    def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
+    def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all SAs that match (SADB_DUMP, RFC 2367 §3.1.10)."""
         checks.check_filter("dump SAs", matching)
         satype = self._satype("dump SAs", matching.protocol)
@@ -119,7 +119,7 @@ class PfkeyDialect:
             message = Message(MessageType.X_SPDDELETE, extensions=codec.policy_id_extensions(policy_id))
         return make_request("delete policy", policy_id, message, Answer.ACK, nothing)
 
-    def dump_policies(self) -> Request[list[Policy]]:
+    def dump_policies(self) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies (SADB_X_SPDDUMP)."""
         return make_request("dump policies", "", Message(MessageType.X_SPDDUMP), Answer.DUMP, _policies)
 

@@ -1,7 +1,8 @@
 """SAs and policies to XFRM messages and back. What is asked for, and of which socket, is not decided here."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
 from typing import Any
 
@@ -32,14 +33,17 @@ from pfkeyx.model import (
     prefix_address,
     prefix_length,
 )
+from pfkeyx.xfrm import layout, parts
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.algorithms import algorithm_attributes, decode_authentication, decode_compression, decode_encryption
+from pfkeyx.xfrm.entry import PolicyEntry, SAEntry
 
 #: What the kernel tells XFRMA_ETIMER_THRESH in; it is set in jiffies.
 _TIMER_UNIT_MS = 100
 _DEFAULT_ACTIONS = {Action.ALLOW: wire.XFRM_USERPOLICY_ACCEPT, Action.BLOCK: wire.XFRM_USERPOLICY_BLOCK}
 _ACTIONS = {number: action for action, number in _DEFAULT_ACTIONS.items()}
+#: The `xfrm_selector` of every packet, but for its family.
+_ANYTHING, _ = layout.xfrm_selector.decode_from(bytes(layout.xfrm_selector.size()), 0)
 _ALL_ALGORITHMS = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
@@ -187,74 +191,46 @@ def policy_type_attributes(policy_type: PolicyType) -> list[tuple[str, Any]]:
     return [("XFRMA_POLICY_TYPE", {"type": policy_type})] if policy_type else []
 
 
-def decode_sa(message: wire.xfrm_message, info: Any = None) -> SA:
+def decode_sa(message: parts.Told, info: Any = None) -> SA:
     """Return the SA of a message whose struct is, or whose `info` is, its `xfrm_usersa_info`."""
-    info = message if info is None else info
-    family = info["family"]
-    source = parts.decode_address(info["saddr"], family)
-    replay, window = _decode_replay(message, info["replay_window"])
-    care_of = message.get_attr("XFRMA_COADDR")
-    return SA(
-        id=SAId(
-            destination=parts.decode_address(info["id"]["daddr"], family),
-            spi=info["id"]["spi"],
-            protocol=Protocol(info["id"]["proto"]),
-            mark=parts.decode_mark(message),
-        ),
-        source=source,
-        mode=Mode(info["mode"]),
-        reqid=info["reqid"],
-        encryption=decode_encryption(message),
-        authentication=decode_authentication(message),
-        compression=decode_compression(message),
-        encap=parts.decode_encap(message, family),
-        selector=_decode_sa_selector(info["sel"], source, SAFlag(info["flags"])),
-        lifetime=parts.decode_lifetime(info["lft"]),
-        replay_window=window,
-        flags=SAFlag(info["flags"]),
-        extra_flags=SAExtraFlag(message.get_attr("XFRMA_SA_EXTRA_FLAGS") or 0),
-        if_id=message.get_attr("XFRMA_IF_ID") or 0,
-        output_mark=parts.decode_output_mark(message),
-        offload=parts.decode_offload(message),
-        tfc_padding=message.get_attr("XFRMA_TFCPAD") or 0,
-        direction=parts.decode_direction(message),
-        nat_keepalive_s=message.get_attr("XFRMA_NAT_KEEPALIVE_INTERVAL") or 0,
-        mapping_threshold_s=message.get_attr("XFRMA_MTIMER_THRESH") or 0,
-        cpu=message.get_attr("XFRMA_SA_PCPU"),
-        iptfs=parts.decode_iptfs(message),
-        care_of=parts.decode_address(care_of, family) if care_of else None,
-        security_context=parts.decode_security_context(message),
-        other=parts.decode_other(message),
-        usage=parts.decode_usage(info["curlft"], message.get_attr("XFRMA_LASTUSED")),
-        replay=replay,
-        failures=_decode_failures(info["stats"]),
-    )
+    told = _Within(message, message if info is None else info)
+    return SA(**{name: read(told) for name, read in _SA_FIELDS.items()})
 
 
-def decode_policy(message: wire.xfrm_message, info: Any = None) -> Policy:
+def read_sa(message: bytes) -> SA:
+    """Return the SA of a NEWSA, of which nothing is worked out before it is looked at."""
+    return SA.read(SAEntry(message), _SA_FIELDS)
+
+
+def decode_policy(message: parts.Told, info: Any = None) -> Policy:
     """Return the policy of a message whose struct is, or whose `info` is, its `xfrm_userpolicy_info`."""
-    info = message if info is None else info
-    return Policy(
-        selector=parts.decode_selector(info["sel"]),
-        direction=Direction(info["dir"]),
-        templates=tuple(_decode_template(fields) for fields in message.get_attr("XFRMA_TMPL") or ()),
-        action=Action(info["action"]),
-        priority=info["priority"],
-        lifetime=parts.decode_policy_lifetime(info["lft"]),
-        mark=parts.decode_mark(message),
-        if_id=message.get_attr("XFRMA_IF_ID") or 0,
-        type=decode_policy_type(message),
-        flags=PolicyFlag(info["flags"]),
-        share=Share(info["share"]),
-        offload=parts.decode_offload(message),
-        security_context=parts.decode_security_context(message),
-        other=parts.decode_other(message),
-        index=info["index"],
-        usage=parts.decode_usage(info["curlft"]),
-    )
+    told = _Within(message, message if info is None else info)
+    return Policy(**{name: read(told) for name, read in _POLICY_FIELDS.items()})
 
 
-def decode_policy_type(message: wire.xfrm_message) -> PolicyType:
+def read_policy(message: bytes) -> Policy:
+    """Return the policy of a NEWPOLICY, of which nothing is worked out before it is looked at."""
+    return Policy.read(PolicyEntry(message), _POLICY_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """A message, and the struct within it that is read."""
+
+    message: parts.Told
+    info: Any
+
+    def __getitem__(self, name: str) -> Any:
+        return self.info[name]
+
+    def get_attr(self, name: str) -> Any:
+        return self.message.get_attr(name)
+
+    def attributes(self) -> Iterator[tuple[int, bytes]]:
+        return self.message.attributes()
+
+
+def decode_policy_type(message: parts.Told) -> PolicyType:
     """Return which of the SPD's types a policy is of."""
     policy_type = message.get_attr("XFRMA_POLICY_TYPE")
     return PolicyType(policy_type["type"]) if policy_type else PolicyType.MAIN
@@ -269,18 +245,17 @@ def default_policy_fields(policy: DefaultPolicy) -> dict[str, Any]:
     }
 
 
-def decode_default_policy(message: wire.xfrm_message) -> DefaultPolicy:
+def decode_default_policy(message: parts.Told) -> DefaultPolicy:
     """Return what happens to packets that no policy is for."""
     return DefaultPolicy(_ACTIONS[message["in"]], _ACTIONS[message["fwd"]], _ACTIONS[message["out"]])
 
 
-def decode_progress(message: wire.xfrm_message) -> Progress:
+def decode_progress(message: parts.Told) -> Progress:
     """Return how far the SA of a NEWAE is."""
-    replay, _ = _decode_replay(message, 0)
     usage = message.get_attr("XFRMA_LTIME_VAL")
     timer = message.get_attr("XFRMA_ETIMER_THRESH")
     return Progress(
-        replay=replay,
+        replay=_decode_replay(message),
         usage=parts.decode_usage(usage) if usage else None,
         replay_threshold=message.get_attr("XFRMA_REPLAY_THRESH"),
         timer_ms=None if timer is None else timer * _TIMER_UNIT_MS,
@@ -329,25 +304,41 @@ def _template_fields(template: Template, version: int) -> dict[str, Any]:
     }
 
 
-def _decode_sa_selector(fields: dict[str, Any], source: IPAddress, flags: SAFlag) -> Selector | None:
+def _decode_id(message: parts.Told) -> SAId:
+    fields = message["id"]
+    address = parts.decode_address(fields["daddr"], message["family"])
+    return SAId(address, fields["spi"], Protocol(fields["proto"]), parts.decode_mark(message))
+
+
+def _decode_sa_selector(message: parts.Told) -> Selector | None:
+    fields = message["sel"]
     if fields["family"] == 0:
         return None
-    selector = parts.decode_selector(fields)
-    return None if selector == any_selector(source.version) and SAFlag.AF_UNSPEC not in flags else selector
+    is_usual = fields == _ANYTHING | {"family": message["family"]}
+    return None if is_usual and not message["flags"] & SAFlag.AF_UNSPEC else parts.decode_selector(fields)
 
 
-def _decode_replay(message: wire.xfrm_message, window: int) -> tuple[Replay | None, int]:
+def _decode_care_of(message: parts.Told) -> IPAddress | None:
+    care_of = message.get_attr("XFRMA_COADDR")
+    return parts.decode_address(care_of, message["family"]) if care_of else None
+
+
+def _decode_window(message: parts.Told) -> int:
+    esn = message.get_attr("XFRMA_REPLAY_ESN_VAL")
+    return int(esn["replay_window"] if esn else message["replay_window"])
+
+
+def _decode_replay(message: parts.Told) -> Replay | None:
     esn = message.get_attr("XFRMA_REPLAY_ESN_VAL")
     if esn:
-        replay = Replay(
+        return Replay(
             outbound=esn["oseq_hi"] << 32 | esn["oseq"],
             inbound=esn["seq_hi"] << 32 | esn["seq"],
             bitmap=struct.unpack(f"={esn['bmp_len']}I", esn["bmp"]),
             extended=True,
         )
-        return replay, esn["replay_window"]
     legacy = message.get_attr("XFRMA_REPLAY_VAL")
-    return (Replay(legacy["oseq"], legacy["seq"], (legacy["bitmap"],)) if legacy else None), window
+    return Replay(legacy["oseq"], legacy["seq"], (legacy["bitmap"],)) if legacy else None
 
 
 def _decode_failures(fields: dict[str, Any]) -> Failures:
@@ -371,3 +362,60 @@ def _decode_template(fields: dict[str, Any]) -> Template:
         # are, empty masks would allow none.
         algorithm_masks=_ALL_ALGORITHMS if masks == (0, 0, 0) else masks,
     )
+
+
+def _number(name: str) -> Callable[[parts.Told], int]:
+    """Return what reads an attribute that is a number, 0 where it is not there."""
+    return lambda message: message.get_attr(name) or 0
+
+
+#: How each field is read.
+_SA_FIELDS: Mapping[str, Callable[[parts.Told], Any]] = {
+    "id": _decode_id,
+    "source": lambda message: parts.decode_address(message["saddr"], message["family"]),
+    "mode": lambda message: Mode(message["mode"]),
+    "reqid": lambda message: message["reqid"],
+    "encryption": decode_encryption,
+    "authentication": decode_authentication,
+    "compression": decode_compression,
+    "encap": lambda message: parts.decode_encap(message, message["family"]),
+    "selector": _decode_sa_selector,
+    "lifetime": lambda message: parts.decode_lifetime(message["lft"]),
+    "replay_window": _decode_window,
+    "flags": lambda message: SAFlag(message["flags"]),
+    "extra_flags": lambda message: SAExtraFlag(message.get_attr("XFRMA_SA_EXTRA_FLAGS") or 0),
+    "if_id": _number("XFRMA_IF_ID"),
+    "output_mark": parts.decode_output_mark,
+    "offload": parts.decode_offload,
+    "tfc_padding": _number("XFRMA_TFCPAD"),
+    "direction": parts.decode_direction,
+    "nat_keepalive_s": _number("XFRMA_NAT_KEEPALIVE_INTERVAL"),
+    "mapping_threshold_s": _number("XFRMA_MTIMER_THRESH"),
+    "cpu": lambda message: message.get_attr("XFRMA_SA_PCPU"),
+    "iptfs": parts.decode_iptfs,
+    "care_of": _decode_care_of,
+    "security_context": parts.decode_security_context,
+    "other": parts.decode_other,
+    "state": lambda _: None,
+    "usage": lambda message: parts.decode_usage(message["curlft"], message.get_attr("XFRMA_LASTUSED")),
+    "replay": _decode_replay,
+    "failures": lambda message: _decode_failures(message["stats"]),
+}
+_POLICY_FIELDS: Mapping[str, Callable[[parts.Told], Any]] = {
+    "selector": lambda message: parts.decode_selector(message["sel"]),
+    "direction": lambda message: Direction(message["dir"]),
+    "templates": lambda message: tuple(map(_decode_template, message.get_attr("XFRMA_TMPL") or ())),
+    "action": lambda message: Action(message["action"]),
+    "priority": lambda message: message["priority"],
+    "lifetime": lambda message: parts.decode_policy_lifetime(message["lft"]),
+    "mark": parts.decode_mark,
+    "if_id": _number("XFRMA_IF_ID"),
+    "type": decode_policy_type,
+    "flags": lambda message: PolicyFlag(message["flags"]),
+    "share": lambda message: Share(message["share"]),
+    "offload": parts.decode_offload,
+    "security_context": parts.decode_security_context,
+    "other": parts.decode_other,
+    "index": lambda message: message["index"],
+    "usage": lambda message: parts.decode_usage(message["curlft"]),
+}

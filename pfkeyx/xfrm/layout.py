@@ -5,6 +5,7 @@ addresses, SPIs and ports, which are in network order.
 """
 
 import struct
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 
@@ -13,26 +14,46 @@ class cstruct:
 
     fields: ClassVar[tuple[tuple[str, Any], ...]] = ()
 
+    #: Takes all of it apart at once, numbers in network order as their bytes.
+    _whole: ClassVar[struct.Struct]
+
+    def __init_subclass__(cls) -> None:
+        cls._whole = struct.Struct("=" + "".join(map(_plain, cls.fields)))
+
     @classmethod
     def size(cls) -> int:
-        return sum(size_of(fmt) for _, fmt in cls.fields)
+        return cls._whole.size
 
     @classmethod
     def decode_from(cls, data: Any, offset: int) -> tuple[dict[str, Any], int]:
-        value: dict[str, Any] = {}
-        for name, fmt in cls.fields:
-            if not isinstance(fmt, str):
-                value[name], offset = fmt.decode_from(data, offset)
-                continue
-            unpacked = struct.unpack_from(fmt, data, offset)
-            if unpacked:  # padding is checked to be there, and is no value
-                (value[name],) = unpacked
-            offset += struct.calcsize(fmt)
-        return value, offset
+        return _build(cls.fields, iter(cls._whole.unpack_from(data, offset))), offset + cls._whole.size
+
+    @classmethod
+    def decode_all(cls, data: bytes) -> list[dict[str, Any]]:
+        return [cls.decode_from(data, at)[0] for at in range(0, len(data), cls.size())]
 
     @classmethod
     def encode_into(cls, data: bytearray, offset: int, value: Any) -> int:
         return encode_fields(cls.fields, data, offset, value or {})
+
+
+def _plain(field: tuple[str, Any]) -> str:
+    _, fmt = field
+    if not isinstance(fmt, str):
+        return "".join(map(_plain, fmt.fields))
+    return f"{struct.calcsize(fmt)}s" if fmt.startswith(">") else fmt
+
+
+def _build(fields: tuple[tuple[str, Any], ...], taken: Iterator[Any]) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for name, fmt in fields:
+        if not isinstance(fmt, str):
+            value[name] = _build(fmt.fields, taken)
+        elif fmt.startswith(">"):
+            value[name] = int.from_bytes(next(taken), "big")
+        elif is_value(fmt):
+            value[name] = next(taken)
+    return value
 
 
 def encode_fields(fields: tuple[tuple[str, Any], ...], data: bytearray, offset: int, value: dict[str, Any]) -> int:
@@ -47,6 +68,11 @@ def encode_fields(fields: tuple[tuple[str, Any], ...], data: bytearray, offset: 
             data.extend(struct.pack(fmt, value.get(name, b"" if fmt.endswith("s") else 0)))
         offset += struct.calcsize(fmt)
     return offset
+
+
+def is_value(fmt: Any) -> bool:
+    """Return whether a field of this format is more than padding."""
+    return not (isinstance(fmt, str) and fmt.endswith("x"))
 
 
 def size_of(fmt: Any) -> int:

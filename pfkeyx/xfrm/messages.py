@@ -4,6 +4,7 @@ Only numbers and declarations live here: what a message means is the codec's bus
 """
 
 import struct
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pyroute2.netlink import nla, nlmsg
@@ -111,8 +112,7 @@ class struct_array_nla(struct_nla):
     """An attribute whose payload is an array of one struct, as a list of dicts."""
 
     def ft_decode(self, offset: int) -> None:
-        payload, size = self.payload(offset), self.struct.size()
-        self.value = [self.struct.decode_from(payload, at)[0] for at in range(0, len(payload), size)]
+        self.value = self.struct.decode_all(self.payload(offset))
 
     def ft_encode(self, offset: int) -> tuple[int, int]:
         for value in self.value:
@@ -137,6 +137,13 @@ class strict_msg(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
                 raise NetlinkNLADecodeError(f"{name}: {error}") from error
             if attribute.length != there:
                 raise NetlinkNLADecodeError(f"{name} claims {attribute.length} bytes of {there}")
+
+    def attributes(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the numbers and the bytes of all attributes."""
+        for slot in self["attrs"]:
+            attribute = slot.cell[1]
+            length, number = struct.unpack_from("=HH", attribute.data, attribute.offset)
+            yield number, bytes(attribute.data[attribute.offset + 4 : attribute.offset + length])
 
     def ft_encode(self, offset: int) -> tuple[int, int]:
         # The padding before the attributes is counted in the message's length.
@@ -462,5 +469,8 @@ SENT: dict[int, type[nlmsg]] = {
     XFRM_MSG_GETDEFAULT: userpolicy_default_msg,
     XFRM_MSG_MIGRATE_STATE: migrate_state_msg,
 }
+
+#: What the entries of a dump are, by what asks for it.
+ENTRIES = {XFRM_MSG_GETSA: XFRM_MSG_NEWSA, XFRM_MSG_GETPOLICY: XFRM_MSG_NEWPOLICY}
 
 ATTRIBUTE_NAMES: dict[int, str] = {number: name for number, name, _ in xfrm_message.nla_map}

@@ -2,7 +2,7 @@
 
 import errno
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -49,7 +49,7 @@ from pfkeyx.model import (
 from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.answers import Answer, Wire, every, is_dump, nothing, only
+from pfkeyx.xfrm.answers import Answer, Wire, every_entry, is_dump, nothing, only_entry, received
 from pfkeyx.xfrm.moves import MoveRequests
 from pfkeyx.xfrm.probes import ONLY_PFKEY, Probing, needs_of
 from pfkeyx.xfrm.progress import ProgressRequests
@@ -134,7 +134,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
             "get SPI",
             wanted,
             Wire(parts.encode(wire.userspi_msg, wire.XFRM_MSG_ALLOCSPI, NLM_F_REQUEST, fields, attributes), Answer.ONE),
-            lambda messages: only(messages, codec.decode_sa).id.spi,
+            lambda messages: only_entry(messages, codec.read_sa).id.spi,
             spi_hints(wanted.minimum, maximum),
             needs_of(attributes, wanted.mode),
         )
@@ -178,7 +178,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         """Return the request that reads one SA (XFRM_MSG_GETSA)."""
         _check_can_be_found("get SA", sa_id)
         message = self._sa_id_message(wire.XFRM_MSG_GETSA, NLM_F_REQUEST, sa_id)
-        return Request("get SA", sa_id, Wire(message, Answer.ONE), partial(only, decode=codec.decode_sa))
+        return Request("get SA", sa_id, Wire(message, Answer.ONE), partial(only_entry, read=codec.read_sa))
 
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes one SA (XFRM_MSG_DELSA)."""
@@ -186,7 +186,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         message = self._sa_id_message(wire.XFRM_MSG_DELSA, _ACKED, sa_id)
         return Request("delete SA", sa_id, Wire(message, Answer.ACK), nothing)
 
-    def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
+    def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all IPsec SAs that match (XFRM_MSG_GETSA with NLM_F_DUMP).
 
         The tunnels that the kernel makes by itself for the SAs of IPComp (RFC 3173 §2.2) are none.
@@ -194,7 +194,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         check_filter("dump SAs", matching)
         attributes = codec.filter_attributes(matching)
         message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {}, attributes)
-        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(every, decode=codec.decode_sa))
+        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(every_entry, read=codec.read_sa))
 
     def flush_sas(self, protocol: Protocol | None) -> Request[None]:
         """Return the request that deletes every IPsec SA, or those of one protocol (XFRM_MSG_FLUSHSA)."""
@@ -217,7 +217,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         """
         fields, attributes = self._policy_key("get policy", policy_id)
         message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, fields, attributes)
-        decode = partial(only, decode=codec.decode_policy)
+        decode = partial(only_entry, read=codec.read_policy)
         return Request("get policy", policy_id, Wire(message, Answer.ONE), decode, needs=needs_of(attributes))
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
@@ -238,10 +238,10 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         needs = needs_of(attributes)
         return Request("expire policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
 
-    def dump_policies(self) -> Request[list[Policy]]:
+    def dump_policies(self) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies (XFRM_MSG_GETPOLICY with NLM_F_DUMP)."""
         message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
-        return Request("dump policies", "", Wire(message, Answer.DUMP), partial(every, decode=codec.decode_policy))
+        return Request("dump policies", "", Wire(message, Answer.DUMP), partial(every_entry, read=codec.read_policy))
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:
         """Return the request that deletes every policy of a type (XFRM_MSG_FLUSHPOLICY)."""
@@ -275,7 +275,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
             raise InvalidRequestError(f"send XFRM message {number}: it cannot be a {type(message).__name__}")
         answer = Answer.TABLE if dumps else Answer.ONE if number in _ANSWERED else Answer.ACK
         flags |= _ACKED if answer is Answer.ACK else NLM_F_REQUEST
-        return Request("send XFRM message", number, Wire(_encoded(message, number, flags), answer), tuple)
+        return Request("send XFRM message", number, Wire(_encoded(message, number, flags), answer), _as_declared)
 
     def _write_sa(
         self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str]
@@ -313,6 +313,10 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
             return {"index": policy_id, "dir": check_policy_index(operation, policy_id)}, []
         check_policy_id(operation, policy_id)
         return codec.policy_id_fields(policy_id), codec.policy_id_attributes(policy_id)
+
+
+def _as_declared(messages: Sequence[bytes]) -> tuple[Any, ...]:
+    return tuple(map(received, messages))
 
 
 def _check_can_be_found(operation: str, sa_id: SAId) -> None:

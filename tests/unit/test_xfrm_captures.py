@@ -59,7 +59,7 @@ def event(data: bytes) -> Event:
 
 
 def answer(request: Request[Any], data: bytes) -> Any:
-    return request.decode([message(data)])
+    return request.decode([data])
 
 
 @pytest.fixture(params=CAPTURES)

@@ -2,7 +2,7 @@
 
 import struct
 
-from pfkeyx import SA
+from pfkeyx import SA, Policy
 from pfkeyx.xfrm import codec, messages, parts
 from tests.unit.samples import OUTBOUND
 
@@ -42,6 +42,20 @@ def sa_entry(sequence: int, sa: SA = OUTBOUND) -> bytes:
     entry = parts.encode(messages.usersa_msg, messages.XFRM_MSG_NEWSA, 2, fields, attributes)
     struct.pack_into("=I", entry, 8, sequence)
     return bytes(entry)
+
+
+def told_sa(sa: SA) -> bytes:
+    """Return an SA as a kernel tells of it, with what the SA has received and sent."""
+    attributes = codec.sa_attributes(sa, sa.replay)
+    fields = codec.sa_fields(sa)
+    return bytes(parts.encode(messages.usersa_msg, messages.XFRM_MSG_NEWSA, 0, fields, attributes, sa.other))
+
+
+def told_policy(policy: Policy) -> bytes:
+    """Return a policy as a kernel tells of it."""
+    fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
+    message, number = messages.userpolicy_msg, messages.XFRM_MSG_NEWPOLICY
+    return bytes(parts.encode(message, number, 0, fields, attributes, policy.other))
 
 
 def done(sequence: int, error: int = 0) -> bytes:

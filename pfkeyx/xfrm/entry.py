@@ -1,0 +1,162 @@
+"""A message about a whole SA or policy, read where it is looked at: the C core has found its attributes.
+
+`messages.parse` reads the same, any message, and all of it. What an entry means is not known here.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, TypeVar
+
+from pfkeyx.errors import MalformedReplyError
+from pfkeyx.native import ffi, lib
+from pfkeyx.xfrm import layout
+from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm.datagram import HEADER_SIZE
+
+T = TypeVar("T")
+
+_ATTRIBUTE = struct.Struct("=HH")
+#: Reads something of a message, that begins at some offset.
+_Read = Callable[[bytes, int], Any]
+
+
+class Entry:
+    """One entry of a kernel's table: its struct's fields by name, and its attributes.
+
+    Raises `MalformedReplyError` for a message that does not hold what it says.
+    """
+
+    __slots__ = ("_message", "_places")
+
+    _fields: ClassVar[dict[str, tuple[_Read, int]]]
+    _end: ClassVar[int]
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+        self._places = ffi.new("uint16_t[]", lib.PFKEYX_XFRMA_MAX + 1)
+        if lib.pfkeyx_xfrm_attributes(ffi.from_buffer(message), len(message), self._places):
+            raise MalformedReplyError(f"XFRM: {type(self).__name__} of {len(message)} bytes: it is cut short")
+
+    def __getitem__(self, name: str) -> Any:
+        read, offset = self._fields[name]
+        return read(self._message, offset)
+
+    def get_attr(self, name: str) -> Any:
+        """Return the value of an attribute, None where it is not there."""
+        number, read = _ATTRIBUTES[name]
+        place = self._places[number]
+        return read(self._message, place) if place else None
+
+    def attributes(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the numbers and the bytes of all attributes."""
+        at, (end,) = self._end, struct.unpack_from("=I", self._message)
+        while at + _ATTRIBUTE.size <= end:
+            length, number = _ATTRIBUTE.unpack_from(self._message, at)
+            yield number, self._message[at + _ATTRIBUTE.size : at + length]
+            at += (length + 3) & ~3
+
+
+class SAEntry(Entry):
+    """A NEWSA or UPDSA."""
+
+    __slots__ = ()
+
+
+class PolicyEntry(Entry):
+    """A NEWPOLICY or UPDPOLICY."""
+
+    __slots__ = ()
+
+
+class Entries(Sequence[T]):
+    """Entries that came together, as values, each of which is made when it is looked at."""
+
+    def __init__(self, messages: "Messages", read: Callable[[bytes], T]) -> None:
+        self._messages = messages
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._messages[index]
+        return self._read(found) if isinstance(found, bytes) else [self._read(message) for message in found]
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._read, self._messages)
+
+
+class Messages(Sequence[bytes]):
+    """Whole messages back to back, each at a multiple of four bytes, which the C core has looked through."""
+
+    def __init__(self, data: bytes, count: int) -> None:
+        self._data = data
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        starts = self._starts()
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(self._count))]
+        number = range(self._count)[index]
+        return self._data[starts[number] : starts[number + 1]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        data = self._data
+        return (data[start:end] for start, end in pairwise(self._starts()))
+
+    def _starts(self) -> list[int]:
+        starts = ffi.new("uint32_t[]", self._count + 1)
+        lib.pfkeyx_entry_starts(ffi.from_buffer(self._data), self._count, starts)
+        return list(ffi.unpack(starts, self._count + 1))
+
+
+def _field(fmt: Any) -> _Read:
+    if isinstance(fmt, str):
+        unpack = struct.Struct(fmt).unpack_from
+        return lambda message, offset: unpack(message, offset)[0]
+    return lambda message, offset: fmt.decode_from(message, offset)[0]
+
+
+def _fields_of(declared: type[layout.cstruct]) -> dict[str, tuple[_Read, int]]:
+    places, offset = {}, HEADER_SIZE
+    for name, fmt in declared.fields:
+        if layout.is_value(fmt):
+            places[name] = _field(fmt), offset
+        offset += layout.size_of(fmt)
+    return places
+
+
+def _attribute(kind: Any) -> _Read:
+    """Return what reads an attribute of a kind that the messages declare."""
+    head = _ATTRIBUTE.size
+    if issubclass(kind, wire.scalar_nla):
+        ((_, fmt),) = kind.fields
+        scalar = _field(fmt)
+        return lambda message, place: scalar(message, place + head)
+
+    def payload(message: bytes, place: int) -> bytes:
+        (length,) = struct.unpack_from("=H", message, place)
+        return message[place + head : place + length]
+
+    if issubclass(kind, wire.struct_array_nla):
+        return lambda message, place: kind.struct.decode_all(payload(message, place))
+    return lambda message, place: kind.struct.decode_from(payload(message, place), 0)[0]
+
+
+def _attributes_of(message: type[Any]) -> dict[str, tuple[int, _Read]]:
+    kinds = ((number, name, getattr(message, kind)) for number, name, kind in message.nla_map)
+    return {
+        # What has no payload says by being there all that it says.
+        name: (number, _attribute(kind) if issubclass(kind, wire.payload_nla) else lambda *_: True)
+        for number, name, kind in kinds
+    }
+
+
+SAEntry._fields, SAEntry._end = _fields_of(layout.xfrm_usersa_info), HEADER_SIZE + layout.xfrm_usersa_info.size()
+PolicyEntry._fields = _fields_of(layout.xfrm_userpolicy_info)
+PolicyEntry._end = HEADER_SIZE + layout.xfrm_userpolicy_info.size()
+_ATTRIBUTES = _attributes_of(wire.xfrm_message)
