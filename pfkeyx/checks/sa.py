@@ -190,7 +190,7 @@ def _check_authentication(operation: str, sa: SA, authentication: Authentication
 def _check_key(operation: str, sa: SA, algorithm: Algorithm, key: Key) -> None:
     bits = key.bits
     # Of an algorithm that has no row in the table, only the kernel knows the sizes.
-    if algorithm not in ALGORITHMS or bits - algorithm.salt_bits in algorithm.key_bits:
+    if bits - algorithm.salt_bits in algorithm.key_bits or algorithm not in ALGORITHMS:
         if key.is_hidden:
             raise InvalidRequestError(
                 f"{operation} {sa}: the key for {algorithm} is all zeros, as a locked-down kernel shows keys; "
@@ -206,7 +206,7 @@ def _check_key(operation: str, sa: SA, algorithm: Algorithm, key: Key) -> None:
 
 
 def _check_icv(operation: str, sa: SA, algorithm: Algorithm, bits: int) -> None:
-    if algorithm in ALGORITHMS and bits not in algorithm.icv_bits:
+    if bits not in algorithm.icv_bits and algorithm in ALGORITHMS:
         takes = " or ".join(str(b) for b in algorithm.icv_bits)
         cut = by_xfrm_name(algorithm.xfrm_name, algorithm.kind, bits)
         hint = f"; take {cut}" if cut in ALGORITHMS else ""

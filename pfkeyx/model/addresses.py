@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -61,6 +62,7 @@ class Selector:
         return f"{self.source} -> {self.destination}{protocol}"
 
 
+@cache
 def any_selector(version: int) -> Selector:
     """Return the selector of every packet of IP version 4 or 6."""
     everything = ip_network("0.0.0.0/0" if version == 4 else "::/0")

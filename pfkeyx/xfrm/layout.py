@@ -14,19 +14,22 @@ class cstruct:
 
     fields: ClassVar[tuple[tuple[str, Any], ...]] = ()
 
-    #: Takes all of it apart at once, numbers in network order as their bytes.
-    _whole: ClassVar[struct.Struct]
+    _form: ClassVar["Form"]
 
     def __init_subclass__(cls) -> None:
-        cls._whole = struct.Struct("=" + "".join(map(_plain, cls.fields)))
+        cls._form = Form(cls.fields)
 
     @classmethod
     def size(cls) -> int:
-        return cls._whole.size
+        return cls._form.size
 
     @classmethod
     def decode_from(cls, data: Any, offset: int) -> tuple[dict[str, Any], int]:
-        return _build(cls.fields, iter(cls._whole.unpack_from(data, offset))), offset + cls._whole.size
+        return cls._form.unpack_from(data, offset), offset + cls._form.size
+
+    @classmethod
+    def pack(cls, value: dict[str, Any]) -> bytes:
+        return cls._form.pack(value)
 
     @classmethod
     def decode_all(cls, data: bytes) -> list[dict[str, Any]]:
@@ -34,40 +37,63 @@ class cstruct:
 
     @classmethod
     def encode_into(cls, data: bytearray, offset: int, value: Any) -> int:
-        return encode_fields(cls.fields, data, offset, value or {})
+        packed = cls.pack(value or {})
+        data.extend(packed)
+        return offset + len(packed)
+
+
+class Form:
+    """What takes all of a struct apart, and puts it together, at once."""
+
+    def __init__(self, fields: tuple[tuple[str, Any], ...]) -> None:
+        named = [(name, fmt) for name, fmt in fields if is_value(fmt)]
+        # Each field's name, and the form of a struct, or the size of a number in network order, or what stands for 0.
+        self._fields = [
+            (name, fmt._form, 0, None)
+            if not isinstance(fmt, str)
+            else (name, None, struct.calcsize(fmt) if fmt.startswith(">") else 0, b"" if fmt.endswith("s") else 0)
+            for name, fmt in named
+        ]
+        self._whole = struct.Struct("=" + "".join(map(_plain, fields)))
+        self.size = self._whole.size
+
+    def unpack_from(self, data: Any, offset: int) -> dict[str, Any]:
+        """Return the values of the fields."""
+        return self._build(iter(self._whole.unpack_from(data, offset)))
+
+    def pack(self, value: dict[str, Any]) -> bytes:
+        """Return the bytes of fields, zeros for what `value` lacks."""
+        values: list[Any] = []
+        self._gather(value, values)
+        return self._whole.pack(*values)
+
+    def _build(self, taken: Iterator[Any]) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for name, form, size, _ in self._fields:
+            if form is not None:
+                value[name] = form._build(taken)
+            elif size:
+                value[name] = int.from_bytes(next(taken), "big")
+            else:
+                value[name] = next(taken)
+        return value
+
+    def _gather(self, value: dict[str, Any], values: list[Any]) -> None:
+        for name, form, size, zero in self._fields:
+            if form is not None:
+                form._gather(value.get(name) or {}, values)
+            elif size:
+                values.append(value.get(name, 0).to_bytes(size, "big"))
+            else:
+                values.append(value.get(name, zero))
 
 
 def _plain(field: tuple[str, Any]) -> str:
+    """Return the format of a field, in which numbers in network order are their bytes."""
     _, fmt = field
     if not isinstance(fmt, str):
         return "".join(map(_plain, fmt.fields))
     return f"{struct.calcsize(fmt)}s" if fmt.startswith(">") else fmt
-
-
-def _build(fields: tuple[tuple[str, Any], ...], taken: Iterator[Any]) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    for name, fmt in fields:
-        if not isinstance(fmt, str):
-            value[name] = _build(fmt.fields, taken)
-        elif fmt.startswith(">"):
-            value[name] = int.from_bytes(next(taken), "big")
-        elif is_value(fmt):
-            value[name] = next(taken)
-    return value
-
-
-def encode_fields(fields: tuple[tuple[str, Any], ...], data: bytearray, offset: int, value: dict[str, Any]) -> int:
-    """Append the fields to `data`, zeros for what `value` lacks, and return where they end."""
-    for name, fmt in fields:
-        if not isinstance(fmt, str):
-            offset = fmt.encode_into(data, offset, value.get(name))
-            continue
-        if fmt.endswith("x"):
-            data.extend(bytes(struct.calcsize(fmt)))
-        else:
-            data.extend(struct.pack(fmt, value.get(name, b"" if fmt.endswith("s") else 0)))
-        offset += struct.calcsize(fmt)
-    return offset
 
 
 def is_value(fmt: Any) -> bool:
@@ -327,10 +353,8 @@ class flexible(cstruct):
         return value, end
 
     @classmethod
-    def encode_into(cls, data: bytearray, offset: int, value: Any) -> int:
-        offset = super().encode_into(data, offset, value)
-        data.extend(value[cls.tail])
-        return offset + len(value[cls.tail])
+    def pack(cls, value: dict[str, Any]) -> bytes:
+        return super().pack(value) + bytes(value[cls.tail])
 
 
 class _hidden(bytes):

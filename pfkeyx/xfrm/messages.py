@@ -93,7 +93,9 @@ class scalar_nla(payload_nla):
         (self.value,) = struct.unpack_from(fmt, self.payload(offset))
 
     def ft_encode(self, offset: int) -> tuple[int, int]:
-        return _pad(self.data, layout.encode_fields(self.fields, self.data, offset, {"value": self.value}))
+        ((_, fmt),) = self.fields
+        self.data.extend(struct.pack(fmt, self.value))
+        return _pad(self.data, offset + struct.calcsize(fmt))
 
 
 class struct_nla(payload_nla):
@@ -147,7 +149,9 @@ class strict_msg(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
 
     def ft_encode(self, offset: int) -> tuple[int, int]:
         # The padding before the attributes is counted in the message's length.
-        return _pad(self.data, layout.encode_fields(self.fields, self.data, offset, dict(self)))[0], 0
+        packed = layout.Form(self.fields).pack(dict(self))
+        self.data.extend(packed)
+        return _pad(self.data, offset + len(packed))[0], 0
 
     # pyroute2's own read on behind a payload that is too short, and log a number that is too large.
     class uint8(scalar_nla):

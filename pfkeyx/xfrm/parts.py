@@ -1,6 +1,6 @@
 """What SAs and policies are made of, as the fields and attributes of XFRM messages, and back.
 
-The encoding of a whole message is here too. What a whole SA or policy is made of is not.
+What a whole SA or policy is made of is not known here.
 """
 
 import struct
@@ -10,9 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6
 from typing import Any, Protocol, TypeVar
 
-from pyroute2.netlink import nlmsg
-
-from pfkeyx.errors import InvalidRequestError, MalformedReplyError
+from pfkeyx.errors import MalformedReplyError
 from pfkeyx.model import (
     Attribute,
     Direction,
@@ -103,38 +101,6 @@ _IPTFS = (
     ("queue_octets", "XFRMA_IPTFS_MAX_QSIZE"),
     ("packet_octets", "XFRMA_IPTFS_PKT_SIZE"),
 )
-
-
-def encode(
-    message_class: type[nlmsg],
-    message_type: int,
-    flags: int,
-    fields: dict[str, Any],
-    attributes: list[tuple[str, Any]] | None = None,
-    other: tuple[Attribute, ...] = (),
-) -> bytearray:
-    """Return a whole message, sequence number 0: `fields` of its struct, `attributes`, then those kept as they came.
-
-    Of one that is among `attributes`, what was kept is left out: the kernel would take the last.
-    """
-    attributes = attributes or []
-    given = {name for name, _ in attributes}
-    message = message_class()
-    message["header"]["type"] = message_type
-    message["header"]["flags"] = flags
-    message.update(fields)
-    message["attrs"] = attributes
-    try:
-        message.encode()
-        data = bytearray(message.data)
-        for attribute in other:
-            if wire.ATTRIBUTE_NAMES.get(attribute.number) not in given:
-                data += struct.pack("=HH", 4 + len(attribute.data), attribute.number) + attribute.data
-                data += bytes(-len(attribute.data) % 4)
-    except struct.error as error:
-        raise InvalidRequestError(f"XFRM message {message_type}: a number does not fit its field: {error}") from error
-    struct.pack_into("=I", data, 0, len(data))
-    return data
 
 
 def decoding(decode: Callable[[wire.xfrm_message], T], message: wire.xfrm_message) -> T:

@@ -50,6 +50,7 @@ from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.answers import Answer, Wire, every_entry, is_dump, nothing, only_entry, received
+from pfkeyx.xfrm.encoding import encode
 from pfkeyx.xfrm.moves import MoveRequests
 from pfkeyx.xfrm.probes import ONLY_PFKEY, Probing, needs_of
 from pfkeyx.xfrm.progress import ProgressRequests
@@ -133,7 +134,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         return Request(
             "get SPI",
             wanted,
-            Wire(parts.encode(wire.userspi_msg, wire.XFRM_MSG_ALLOCSPI, NLM_F_REQUEST, fields, attributes), Answer.ONE),
+            Wire(encode(wire.userspi_msg, wire.XFRM_MSG_ALLOCSPI, NLM_F_REQUEST, fields, attributes), Answer.ONE),
             lambda messages: only_entry(messages, codec.read_sa).id.spi,
             spi_hints(wanted.minimum, maximum),
             needs_of(attributes, wanted.mode),
@@ -171,7 +172,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         }
         fields = {"state": state, "hard": int(hard)}
         attributes = parts.mark_attributes(sa_id.mark)
-        message = parts.encode(wire.expire_msg, wire.XFRM_MSG_EXPIRE, _ACKED, fields, attributes)
+        message = encode(wire.expire_msg, wire.XFRM_MSG_EXPIRE, _ACKED, fields, attributes)
         return Request("expire SA", sa_id, Wire(message, Answer.ACK), nothing)
 
     def get_sa(self, sa_id: SAId) -> Request[SA]:
@@ -193,13 +194,13 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         """
         check_filter("dump SAs", matching)
         attributes = codec.filter_attributes(matching)
-        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {}, attributes)
+        message = encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {}, attributes)
         return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(every_entry, read=codec.read_sa))
 
     def flush_sas(self, protocol: Protocol | None) -> Request[None]:
         """Return the request that deletes every IPsec SA, or those of one protocol (XFRM_MSG_FLUSHSA)."""
         fields = {"proto": codec.protocol_number(protocol)}
-        message = parts.encode(wire.usersa_flush_msg, wire.XFRM_MSG_FLUSHSA, _ACKED, fields)
+        message = encode(wire.usersa_flush_msg, wire.XFRM_MSG_FLUSHSA, _ACKED, fields)
         return Request("flush SAs", "" if protocol is None else protocol, Wire(message, Answer.ACK), nothing)
 
     def add_policy(self, policy: Policy) -> Request[None]:
@@ -216,14 +217,14 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         By its index alone the kernel finds only a policy of the main type, without mark and interface id.
         """
         fields, attributes = self._policy_key("get policy", policy_id)
-        message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, fields, attributes)
+        message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, fields, attributes)
         decode = partial(only_entry, read=codec.read_policy)
         return Request("get policy", policy_id, Wire(message, Answer.ONE), decode, needs=needs_of(attributes))
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes one policy, found as by `get_policy` (XFRM_MSG_DELPOLICY)."""
         fields, attributes = self._policy_key("delete policy", policy_id)
-        message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, _ACKED, fields, attributes)
+        message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, _ACKED, fields, attributes)
         needs = needs_of(attributes)
         return Request("delete policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
 
@@ -234,19 +235,19 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         """
         key, attributes = self._policy_key("expire policy", policy_id)
         fields = {"pol": key, "hard": int(hard)}
-        message = parts.encode(wire.polexpire_msg, wire.XFRM_MSG_POLEXPIRE, _ACKED, fields, attributes)
+        message = encode(wire.polexpire_msg, wire.XFRM_MSG_POLEXPIRE, _ACKED, fields, attributes)
         needs = needs_of(attributes)
         return Request("expire policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
 
     def dump_policies(self) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies (XFRM_MSG_GETPOLICY with NLM_F_DUMP)."""
-        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
+        message = encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
         return Request("dump policies", "", Wire(message, Answer.DUMP), partial(every_entry, read=codec.read_policy))
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:
         """Return the request that deletes every policy of a type (XFRM_MSG_FLUSHPOLICY)."""
         attributes = codec.policy_type_attributes(policy_type)
-        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, _ACKED, {}, attributes)
+        message = encode(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, _ACKED, {}, attributes)
         subject = policy_type or ""
         return Request("flush policies", subject, Wire(message, Answer.ACK), nothing)
 
@@ -292,7 +293,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         attributes: list[tuple[str, Any]],
         hints: Mapping[int, str],
     ) -> Request[None]:
-        message = parts.encode(wire.usersa_msg, message_type, flags, codec.sa_fields(sa), attributes, sa.other)
+        message = encode(wire.usersa_msg, message_type, flags, codec.sa_fields(sa), attributes, sa.other)
         return Request(operation, sa, Wire(message, Answer.ACK), nothing, hints, needs_of(attributes, sa.mode))
 
     def _write_policy(
@@ -300,12 +301,12 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
     ) -> Request[None]:
         check_policy(operation, policy)
         fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
-        message = parts.encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
+        message = encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
         return Request(operation, policy, Wire(message, Answer.ACK), nothing, hints or {}, needs_of(attributes))
 
     def _sa_id_message(self, message_type: int, flags: int, sa_id: SAId) -> bytearray:
         fields, attributes = codec.sa_id_fields(sa_id), parts.mark_attributes(sa_id.mark)
-        return parts.encode(wire.usersa_id_msg, message_type, flags, fields, attributes)
+        return encode(wire.usersa_id_msg, message_type, flags, fields, attributes)
 
     def _policy_key(self, operation: str, policy_id: PolicyId | int) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
         """Return the fields and attributes that a policy is looked up by."""
@@ -339,7 +340,7 @@ def _encoded(message: nlmsg, number: int, flags: int) -> bytearray:
         unknown = [name for name, _ in attributes if name not in declared]
         if unknown:
             raise InvalidRequestError(f"send XFRM message {number}: there is no attribute {unknown[0]}")
-        return parts.encode(type(message), number, flags, fields, attributes)
+        return encode(type(message), number, flags, fields, attributes)
     except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
         raise InvalidRequestError(f"send XFRM message {number}: it cannot be encoded: {error}") from error
 

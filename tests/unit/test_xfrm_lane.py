@@ -14,6 +14,7 @@ from pfkeyx.operation import Joined
 from pfkeyx.xfrm import codec
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.datagram import HEADER_SIZE, parse
+from pfkeyx.xfrm.encoding import encode
 from pfkeyx.xfrm.entry import Entries, Messages
 from tests.unit.random_values import random_policy, random_sa
 from tests.unit.samples import OUTBOUND, POLICIES
@@ -25,6 +26,25 @@ def test_a_thousand_sas_are_read_like_the_declared_messages() -> None:
     for _ in range(1000):
         data = told_sa(random_sa(generator))
         assert codec.read_sa(data) == codec.decode_sa(parse(wire.usersa_msg, data))
+
+
+def test_a_thousand_sas_and_policies_are_written_like_the_declared_messages() -> None:
+    generator = random.Random(3)
+    for _ in range(1000):
+        sa, policy = random_sa(generator), random_policy(generator)
+        attributes = codec.sa_attributes(sa, sa.replay)
+        _is_written_alike(wire.usersa_msg, wire.XFRM_MSG_NEWSA, codec.sa_fields(sa), attributes)
+        attributes = codec.policy_attributes(policy)
+        _is_written_alike(wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, codec.policy_fields(policy), attributes)
+
+
+def _is_written_alike(declared: Any, number: int, values: dict[str, Any], attributes: list[tuple[str, Any]]) -> None:
+    message = declared()
+    message["header"]["type"], message["header"]["flags"] = number, 5
+    message.update(values)
+    message["attrs"] = attributes
+    message.encode()
+    assert encode(declared, number, 5, values, attributes) == bytes(message.data)
 
 
 def test_a_thousand_policies_are_read_like_the_declared_messages() -> None:

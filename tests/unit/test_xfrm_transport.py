@@ -16,7 +16,8 @@ from pyroute2.netlink import nlmsg
 from pfkeyx import KernelError, MalformedReplyError, NotFoundError
 from pfkeyx.model import EVERY_SA, Attribute, Replay
 from pfkeyx.operation import Batch, Request, ask, run
-from pfkeyx.xfrm import XfrmDialect, XfrmTransport, codec, messages, parts
+from pfkeyx.xfrm import XfrmDialect, XfrmTransport, codec, messages
+from pfkeyx.xfrm.encoding import encode
 from tests.unit.samples import INBOUND, OUTBOUND, POLICIES
 from tests.unit.xfrm_bytes import PORT, ack, done, sa_entry, sequences
 
@@ -169,7 +170,7 @@ def test_an_answer_that_never_comes_is_reported_as_lost(ends: tuple[XfrmTranspor
 
 
 def answer(message_class: type[nlmsg], number: int, fields: Any, attributes: list[tuple[str, Any]]) -> bytes:
-    return bytes(parts.encode(message_class, number, 0, fields, attributes))
+    return bytes(encode(message_class, number, 0, fields, attributes))
 
 
 ANSWERED: dict[str, tuple[Request[Any], bytes]] = {
