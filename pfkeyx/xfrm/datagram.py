@@ -13,8 +13,8 @@ from pfkeyx.errors import MalformedReplyError
 
 _HEADER = struct.Struct("=IHHII")
 HEADER_SIZE = _HEADER.size
-#: Bytes; the kernel sends no datagram that is larger.
-DATAGRAM = 1 << 20
+#: Bytes; the kernel sends no datagram that is larger, those of a dump have 32 KiB.
+DATAGRAM = 1 << 16
 
 
 class Header(NamedTuple):

@@ -21,6 +21,7 @@ from pyroute2.netlink import (
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_EXT_ACK,
     NETLINK_XFRM,
+    NLM_F_ACK,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -233,11 +234,12 @@ class XfrmTransport:
         if self._is_behind:
             self._catch_up()
         waiting: dict[int, _Waiting] = {}
+        last = asked[-1]
         for item in asked:
             item.begin()
             self._sequence = (self._sequence + 1) & 0xFFFFFFFF
             waiting[self._sequence] = item
-            struct.pack_into("=II", item.message, 8, self._sequence, self._port)
+            item.number(self._sequence, self._port, is_last=item is last)
         try:
             # The bytes have keys in them, and no name here that a traceback could show.
             self._socket.send(b"".join(item.message for item in asked))
@@ -279,6 +281,10 @@ class XfrmTransport:
                 taken += 1
                 if item.take(header, message):
                     del waiting[header.sequence]
+                    if header.sequence == self._sequence:
+                        # The kernel runs a datagram in order: what it has not refused by now, it has done.
+                        taken += len(waiting)
+                        waiting.clear()
         self._is_behind = bool(waiting)
         return taken
 
@@ -359,6 +365,16 @@ class _Waiting:
     def _wire(self) -> Wire:
         wire: Wire = self._request.wire
         return wire
+
+    def number(self, sequence: int, port: int, is_last: bool) -> None:
+        """Give the message that asks its number, and let it ask for an acknowledgement if it is its datagram's last.
+
+        The others have a refusal at most, which the kernel sends anyway.
+        """
+        _, flags = struct.unpack_from("=HH", self.message, 4)
+        if self._wire.answer is Answer.ACK:
+            flags = flags | NLM_F_ACK if is_last else flags & ~NLM_F_ACK
+        struct.pack_into("=HII", self.message, 6, flags, sequence, port)
 
     def take(self, header: Header, message: bytes) -> bool:
         """Take one message of the answer; return whether the answer is complete."""
