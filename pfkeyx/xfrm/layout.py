@@ -56,6 +56,9 @@ class Form:
         ]
         self._whole = struct.Struct("=" + "".join(map(_plain, fields)))
         self.size = self._whole.size
+        self._zeros: list[Any] = []
+        for _, form, size, zero in self._fields:
+            self._zeros += form._zeros if form is not None else [bytes(size) if size else zero]
 
     def unpack_from(self, data: Any, offset: int) -> dict[str, Any]:
         """Return the values of the fields."""
@@ -81,7 +84,11 @@ class Form:
     def _gather(self, value: dict[str, Any], values: list[Any]) -> None:
         for name, form, size, zero in self._fields:
             if form is not None:
-                form._gather(value.get(name) or {}, values)
+                inner = value.get(name)
+                if inner:
+                    form._gather(inner, values)
+                else:
+                    values.extend(form._zeros)
             elif size:
                 values.append(value.get(name, 0).to_bytes(size, "big"))
             else:
