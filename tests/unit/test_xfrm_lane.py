@@ -1,5 +1,7 @@
 """What the C core reads of the kernel's tables, beside what the declared messages read of the same bytes."""
 
+import copy
+import pickle
 import random
 import struct
 from collections.abc import Callable
@@ -104,6 +106,11 @@ def test_a_value_that_was_read_is_like_any_other() -> None:
         sa.reqid = 3  # type: ignore[misc]
     with pytest.raises(AttributeError, match="'SA' object has no attribute 'id'"):
         SA.__new__(SA).id  # noqa: B018
+
+
+def test_a_value_that_was_read_can_be_copied_and_sent_to_another_process() -> None:
+    sa = codec.read_sa(told_sa(OUTBOUND))
+    assert copy.copy(sa) == copy.deepcopy(sa) == pickle.loads(pickle.dumps(sa)) == sa
 
 
 def dumped(*sas: SA) -> Messages:
