@@ -19,7 +19,7 @@ FLOORS = (
     ("dialect",),
     ("pfkey", "xfrm"),
     ("migration",),
-    ("additions", "opening", "streams"),
+    ("many", "opening", "streams"),
     ("engine",),
     ("aio", "testing"),
     ("",),

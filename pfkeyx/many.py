@@ -1,4 +1,4 @@
-"""Adding many SAs or policies in one pipelined batch, all or none."""
+"""Adding, updating and deleting many SAs or policies in one pipelined batch; additions are all or none."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +18,12 @@ def add_policies(dialect: Dialect, policies: tuple[Policy, ...]) -> Operation[No
     """Add policies, all or none."""
     deletions = [partial(dialect.delete_policy, policy.id) for policy in policies]
     return _add_all(dialect, [dialect.add_policy(policy) for policy in policies], deletions)
+
+
+def ask_all(dialect: Dialect, requests: Sequence[Request[None]]) -> Operation[None]:
+    """Send many requests, each whether or not another is refused; what was done stays done."""
+    yield from require(dialect, requests)
+    yield Batch(tuple(requests))
 
 
 def _add_all(
