@@ -45,15 +45,18 @@ class _PfkeyRecordingTransport(PfkeyTransport):
         super()._begin(recorder, netns)
 
 
-def record(name: EngineName, path: Path, work: Callable[[Engine], object]) -> None:
-    """Let an engine work, and write what it sent to a file that the floor reads."""
+def record(name: EngineName, path: Path, work: Callable[[Engine], object], before: Callable[[Engine], object]) -> None:
+    """Let an engine work, and write what it sent, but for what it did `before`, to a file that the floor reads."""
     if name == "xfrm":
         sock = _XfrmRecorder(open_socket(None))
         sent, engine = sock.sent, Engine(XfrmDialect(), XfrmTransport.over(sock, sock.getsockname()[0]))
     else:
         descriptor = open_raw(socket.AF_KEY, lib.PF_KEY_V2, None, RECEIVE_BUFFER)
-        transport = _PfkeyRecordingTransport.over(socket.socket(fileno=descriptor))
+        raw = socket.socket(socket.AF_KEY, socket.SOCK_RAW, lib.PF_KEY_V2, fileno=descriptor)
+        transport = _PfkeyRecordingTransport.over(raw)
         sent, engine = transport.sent, Engine(PfkeyDialect(), transport)
     with engine:
+        before(engine)
+        sent.clear()
         work(engine)
     path.write_bytes(b"".join(struct.pack("=I", len(datagram)) + datagram for datagram in sent))
