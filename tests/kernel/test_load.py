@@ -54,7 +54,7 @@ def test_a_dump_is_whole_while_others_change_the_table(engine_name: EngineName, 
 def test_a_stream_needs_no_more_memory_for_a_larger_table(engine: Engine, table: Table) -> None:
     stream = partial(table.stream, engine)
     # What comes in one chunk needs more the more it is, so even the smaller table is of several.
-    few, many = MANY, 2 * MANY
+    few, many = MANY // 2, 3 * MANY // 2
     table.fill(range(1))
     _peak(stream)  # what is kept for good is there from now on
     table.fill(range(1, few))
