@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INPUTS := pyproject.toml setup.py build_ffi.py $(wildcard _native/*)
+INPUTS := pyproject.toml setup.py build_ffi.py build_share.py $(wildcard _native/*)
 
 .PHONY: demo test test-addrupdate soak bench lint clean
 
@@ -16,7 +16,7 @@ test: .venv/ready
 	$(PYTHON) lab/setup --tests
 	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner
 
-# The kernel tests again where PF_KEY has SADB_X_ADDRUPDATE: it fetches the source of each kernel, and builds a module.
+# The tests of PF_KEY and of moves again where it has SADB_X_ADDRUPDATE: it fetches the source of each kernel, and builds a module.
 test-addrupdate: .venv/ready
 	$(PYTHON) lab/setup --tests
 	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner -e addrupdate-6.1,addrupdate-6.12,addrupdate-7

@@ -1,7 +1,7 @@
 """pfkeyx: the IPsec key-management plane of Linux, over PF_KEYv2 and XFRM netlink.
 
-Everything public is named here, and in `pfkeyx.testing`, `pfkeyx.pfkey` and its `message` and `extensions`; what is not
-may move.
+Everything public is named here, and in `pfkeyx.testing`, `pfkeyx.tunnels`, `pfkeyx.document` with its `plain`,
+`databases` and `apply`, and `pfkeyx.pfkey` with its `message` and `extensions`; what is not may move.
 """
 
 # The compiled core is loaded first, so that one of another version is found out at import.

@@ -1,13 +1,12 @@
 """The engine for asyncio: the same operations as `pfkeyx.engine`, awaited."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from pfkeyx.dialect import Dialect, ask_for
-from pfkeyx.engine import AnyMessage
+from pfkeyx.engine import AnyMessage, T
 from pfkeyx.errors import ClosedError
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
@@ -42,7 +41,8 @@ from pfkeyx.opening import EngineName, open_dialect, open_events
 from pfkeyx.operation import Operation, Request, Transport, arun, arun_stream
 from pfkeyx.streams import AsyncEventStream
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from asyncio import Task
 
 
 @dataclass(slots=True, eq=False)
@@ -61,11 +61,13 @@ class AsyncEngine:
     """
 
     def __init__(self, dialect: Dialect, transport: Transport, netns: str | None = None) -> None:
+        import asyncio
+
         self._dialect = dialect
         self._transport = transport
         self._netns = netns
         self._turn = asyncio.Lock()
-        self._running: set[asyncio.Task[object]] = set()
+        self._running: set[Task[object]] = set()
         self._moves: list[_Move] = []
         self._is_closed = False
 
@@ -92,6 +94,8 @@ class AsyncEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._running:
+            import asyncio
+
             await asyncio.wait(self._running)
         self.close()
 
@@ -323,10 +327,16 @@ class AsyncEngine:
         finally:
             self._moves.remove(move)
 
+    async def run(self, make: Callable[[Dialect], Operation[T]]) -> T:
+        """See `Engine.run`."""
+        return await self._run(make(self._dialect))
+
     async def _ask(self, request: Request[T]) -> T:
         return await self._run(ask_for(self._dialect, request))
 
     async def _run(self, operation: Operation[T]) -> T:
+        import asyncio
+
         if self._is_closed:
             operation.close()
             raise ClosedError()
@@ -335,7 +345,7 @@ class AsyncEngine:
         task.add_done_callback(self._is_done)
         return await asyncio.shield(task)
 
-    def _is_done(self, task: asyncio.Task[object]) -> None:
+    def _is_done(self, task: "Task[object]") -> None:
         self._running.discard(task)
         self._close_when_done()
 

@@ -1,6 +1,6 @@
 """The engine: one open kernel interface, and the operations as methods that block until they are done."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -410,6 +410,10 @@ class Engine:
         Raises `UnsupportedError` for a kind that this interface does not tell of.
         """
         return EventStream(open_events(self._dialect, self._transport, kinds, self._netns))
+
+    def run(self, make: Callable[[Dialect], Operation[T]]) -> T:
+        """Run an operation of several requests, made for this interface, such as those of `pfkeyx.document.apply`."""
+        return self._run(make(self._dialect))
 
     def _ask(self, request: Request[T]) -> T:
         return self._run(ask_for(self._dialect, request))

@@ -23,11 +23,21 @@ def open_events(dialect: Dialect, transport: Transport, kinds: Sequence[type[Eve
     """Open a listening socket of a dialect, which passes over what was asked for on `transport`."""
     if transport.fileno() < 0:
         raise ClosedError()
-    source = _event_source(dialect)
+    source = _event_source(dialect.name)
     for kind in kinds:
         if kind not in source.KINDS:
             raise UnsupportedError(kind.__name__, f"{dialect.name} does not tell of it; open the xfrm engine")
     return source(kinds or tuple(source.KINDS - {SAProgress}), netns, transport.has_sent)
+
+
+def is_pfkey_loaded() -> bool:
+    """Return whether the kernel has loaded af_key, which opening a socket of it would do."""
+    return _PFKEY_TABLE.exists()
+
+
+def kinds_told(name: str) -> frozenset[type[Event]]:
+    """Return the kinds of events that an interface tells of."""
+    return _event_source(name).KINDS
 
 
 def open_dialect(name: EngineName | None, netns: str | None) -> tuple[Dialect, Transport]:
@@ -45,8 +55,8 @@ def open_dialect(name: EngineName | None, netns: str | None) -> tuple[Dialect, T
 
 
 # The dialects are imported where they are opened: pyroute2 alone takes 0.2 s.
-def _event_source(dialect: Dialect) -> "type[XfrmEvents | PfkeyEvents]":
-    if dialect.name == "xfrm":
+def _event_source(name: str) -> "type[XfrmEvents | PfkeyEvents]":
+    if name == "xfrm":
         from pfkeyx.xfrm import XfrmEvents
 
         return XfrmEvents
@@ -69,7 +79,7 @@ def _pfkey_dialect() -> Dialect:
 
 def _open_pfkey_aside(netns: str | None) -> Transport:
     # A socket would have the kernel load af_key, which is no business of somebody who speaks XFRM.
-    if not _PFKEY_TABLE.exists():
+    if not is_pfkey_loaded():
         raise UnsupportedError("SADB_X_ADDRUPDATE", "af_key is not loaded")
     return _open_pfkey(netns)[1]
 

@@ -4,7 +4,6 @@ A kernel's refusal is thrown into the operation, so that undo is ordinary `try` 
 the same operation: `run` waits for the socket by polling it, `arun` by asyncio. Nothing else is written twice.
 """
 
-import asyncio
 import select
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
@@ -12,10 +11,13 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain
 from operator import eq
 from time import monotonic
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from pfkeyx.errors import ClosedError, KernelError, PfkeyxError
 from pfkeyx.features import Feature
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 T = TypeVar("T")
 
@@ -208,6 +210,8 @@ def run(operation: Operation[T], transport: Transport) -> T:
 
 async def arun(operation: Operation[T], transport: Transport) -> T:
     """Run an operation to its end in the running event loop."""
+    import asyncio
+
     try:
         asked = next(operation)
         while True:
@@ -249,6 +253,8 @@ def run_stream(request: Request[Sequence[T]], asked: Transport) -> Generator[T, 
 
 async def arun_stream(request: Request[Sequence[T]], asked: Transport) -> AsyncGenerator[T, None]:
     """Hand out the entries of a dump as they come, in the running event loop; see `run_stream`."""
+    import asyncio
+
     transport = _another(asked)
     try:
         stream = transport.stream(request)
@@ -340,6 +346,8 @@ def _is_readable(transport: Transport, patience: _Patience) -> bool:
 
 
 async def _becomes_readable(transport: Transport, patience: _Patience) -> bool:
+    import asyncio
+
     try:
         async with asyncio.timeout(max(0, patience.left_s)):
             await Readiness(transport.fileno()).future
@@ -352,9 +360,11 @@ class Readiness:
     """A future of the running event loop, done when a descriptor can be read; give it up before closing that."""
 
     def __init__(self, fd: int) -> None:
+        import asyncio
+
         self._fd = fd
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self._loop.create_future()
+        self.future: Future[None] = self._loop.create_future()
         self._loop.add_reader(fd, self._is_ready)
         self.future.add_done_callback(lambda _: self._let_go())
 

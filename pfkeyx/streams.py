@@ -1,16 +1,18 @@
 """Events as they come, for those who wait and for asyncio. How a kernel tells them is not known here."""
 
-import asyncio
 import select
 from collections import deque
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pfkeyx.dialect import EventSource
 from pfkeyx.errors import ClosedError, PfkeyxError
 from pfkeyx.events import Event
 from pfkeyx.operation import Readiness
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 
 class EventStream:
@@ -77,10 +79,12 @@ class AsyncEventStream:
     """Events as they come, for `async for`; see `EventStream`."""
 
     def __init__(self, source: EventSource) -> None:
+        import asyncio
+
         self._source = source
         self._waiting: deque[Event | PfkeyxError] = deque()
         self._turn = asyncio.Lock()
-        self._started: asyncio.Future[None] | None = None
+        self._started: Future[None] | None = None
         self._readiness: Readiness | None = None
 
     async def next(self) -> Event:
@@ -129,6 +133,8 @@ class AsyncEventStream:
 
     async def _start(self) -> None:
         """Let the kernel know that this listens, once."""
+        import asyncio
+
         if self._started is None:
             if self._source.fileno() < 0:
                 raise ClosedError()

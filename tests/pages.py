@@ -3,9 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pfkeyx import SA, Policy, Template
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind
+from pfkeyx.cli.parser import make_parser
 from tests import linux
+from tests.command_page import command_page
+from tests.document_schema import schema_text
+from tests.features_page import feature_rows
 from tests.kernel.record import FROM, PFKEY, SURVIVAL, TO, Subject, claims_by_kernel
+from tests.names_page import FIELDS, field_rows, method_rows
 from tests.survival_page import Survey, loss_rows
 from tests.xfrm_page import TABLES, attribute_rows, message_rows
 
@@ -134,6 +140,31 @@ is not kept has to be among the losses that the plan announces.
   without XFRM. *PF_KEY cannot say it*: there is nothing to be lost.
 """
 
+_FEATURES = """\
+# Features by kernel
+
+What `Engine.supports` and `pfkeyx probe` are asked for, and which kernel of `lab/kernels.toml` has it. The table is
+written by `python -m tests.pages`; the kernel tests fail where a probe finds something else.
+
+- The **interface** is the one that can say it; on the other it is always *no*.
+- A kernel with the module of [kernel/](../../kernel/README.md) has `addrupdate` besides.
+- 7 knows `iptfs` by number; Debian's has no module for it.
+
+"""
+
+_NAMES = """\
+# Names here and elsewhere
+
+What the fields and methods of pfkeyx are called by XFRM, by PF_KEY and by `ip xfrm`. The tables are written by
+`python -m tests.pages`, the columns of XFRM from [its table](xfrm.md). [The algorithms](algorithms.md) have a table of
+their own.
+
+- An empty cell: there is no word for it. Over PF_KEY such a field is refused by its name, before anything is sent.
+- The words of `ip xfrm` are those of Debian 12's, which the kernel tests compare with what pfkeyx writes. Later ones
+  have more.
+- Files and `--json` have the names of the first column.
+"""
+
 _COLUMNS: dict[str, Callable[[Algorithm], str]] = {
     "Name": lambda row: _code(row.name),
     "XFRM": lambda row: _code(row.xfrm_name),
@@ -182,6 +213,24 @@ def xfrm() -> str:
     return _XFRM + "".join(_table(title, rows) for title, rows in tables.items())
 
 
+def command() -> str:
+    """Return the page of the command."""
+    return command_page(make_parser())
+
+
+def features() -> str:
+    """Return the page of the features, a row each and a column a kernel."""
+    head, *rows = feature_rows()
+    return _FEATURES + _line(head) + _line("---" for _ in head) + "".join(map(_line, rows))
+
+
+def names() -> str:
+    """Return the page of what others call what is here."""
+    titles = {SA: "Fields of an SA", Policy: "Fields of a policy", Template: "Fields of a policy's template"}
+    tables = {titles[kind]: field_rows(kind) for kind in FIELDS} | {"Methods": method_rows()}
+    return _NAMES + "".join(_table(title, rows) for title, rows in tables.items())
+
+
 def migration() -> str:
     """Return the page of what survives a move, a row a property and a column a method."""
     survey = Survey(claims_by_kernel(SURVIVAL))
@@ -194,7 +243,11 @@ def migration() -> str:
 #: Below `docs/`.
 PAGES: dict[str, Callable[[], str]] = {
     "reference/algorithms.md": algorithms,
+    "reference/command.md": command,
+    "reference/features.md": features,
+    "reference/document.schema.json": schema_text,
     "reference/migration.md": migration,
+    "reference/names.md": names,
     "reference/pfkey.md": pfkey,
     "reference/xfrm.md": xfrm,
 }

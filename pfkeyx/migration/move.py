@@ -27,14 +27,16 @@ from pfkeyx.operation import Batch, Operation, Request, ask, keep, work
 #: Is told how many SAs have moved so far, and of how many.
 ProgressCallback = Callable[[int, int], None]
 
-_FEATURES = {
+#: What a kernel has to have for a method.
+METHOD_FEATURES = {
     Method.ADDRUPDATE: Feature.ADDRUPDATE,
     Method.MIGRATE_STATE: Feature.MIGRATE_STATE,
     Method.MIGRATE: Feature.MIGRATE,
     Method.REPLACE: Feature.RESTORE,
     Method.SADB_X_MIGRATE: Feature.MIGRATE,
 }
-_ENGINES = {Method.MIGRATE: "xfrm", Method.SADB_X_MIGRATE: "pfkey"}
+#: The interface that alone has a method.
+METHOD_ENGINES = {Method.MIGRATE: "xfrm", Method.SADB_X_MIGRATE: "pfkey"}
 
 
 def plan_migration(
@@ -127,8 +129,8 @@ def _plan(
     dialect: Dialect, update: AddressUpdate, method: Method | None, *, hold: bool
 ) -> Operation[tuple[MigrationPlan, Snapshot]]:
     supports = {}
-    for each, feature in _FEATURES.items():
-        engine = _ENGINES.get(each, dialect.name)
+    for each, feature in METHOD_FEATURES.items():
+        engine = METHOD_ENGINES.get(each, dialect.name)
         if engine == dialect.name:
             supports[each] = yield from dialect.supports(feature)
         else:

@@ -33,13 +33,7 @@ class MigrationReport:
             return "nothing was moved: it had been moved already"
         lines = []
         for before, after in self.sas:
-            sequence = ""
-            if before.replay and after.replay:
-                sequence = (
-                    f"  sequence out {before.replay.outbound} -> {after.replay.outbound}"
-                    f", in {before.replay.inbound} -> {after.replay.inbound}"
-                )
-            lines.append(f"{after.id.protocol} {after.id.spi:#010x} {after.source} -> {after.destination}{sequence}")
+            lines.append(f"{after} {_sequences(before, after)}".rstrip())
         lines.append(
             f"moved {_count(len(self.sas), 'SA', 'SAs')} and {_count(len(self.policies), 'policy', 'policies')}"
         )
@@ -107,6 +101,17 @@ def _same_window(old: SA, new: SA) -> bool:
     # Packets may have come meanwhile that fill gaps, and none is forgotten.
     windows = zip(old.replay.bitmap, new.replay.bitmap, strict=False)
     return all(word & later == word for word, later in windows)
+
+
+def _sequences(before: SA, after: SA) -> str:
+    """Return how its sequence numbers went on; of one that was not used nothing."""
+    if before.replay is None or after.replay is None:
+        return ""
+    numbers = (
+        ("out", before.replay.outbound, after.replay.outbound),
+        ("in", before.replay.inbound, after.replay.inbound),
+    )
+    return "".join(f" sequence {name} {old} -> {new}" for name, old, new in numbers if new)
 
 
 def _count(number: int, one: str, many: str) -> str:

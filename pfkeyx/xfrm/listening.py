@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pfkeyx.errors import EventsLostError, KernelError, MalformedReplyError, PfkeyxError
 from pfkeyx.events import (
@@ -45,6 +45,9 @@ from pfkeyx.xfrm.events import (
     decode_sa_progress,
 )
 from pfkeyx.xfrm.transport import open_socket
+
+if TYPE_CHECKING:
+    from socket import socket
 
 #: Octets, of which the kernel takes only what waits.
 _RECEIVE_BUFFER = 32 << 20
@@ -113,14 +116,10 @@ class XfrmEvents:
         Raises `MalformedReplyError` for a datagram that is none, `KernelError` when the socket is broken.
         """
         try:
-            data = self._socket.recv(DATAGRAM)
-        except BlockingIOError:
-            return []
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                return [EventsLostError("XFRM events came faster than they were read: dump again")]
-            raise KernelError.of(error.errno or errno.EIO, "receive XFRM events") from error
-        events = (self._event(header, message) for header, message in walk(data))
+            data = _receive(self._socket)
+        except EventsLostError as error:
+            return [error]
+        events = (self._event(header, message) for header, message in walk(data or b""))
         return [event for event in events if event is not None]
 
     def _event(self, header: Header, message: bytes) -> Event | PfkeyxError | None:
@@ -132,6 +131,45 @@ class XfrmEvents:
         except MalformedReplyError as error:
             return error
         return event if _is_ipsec(event) else None
+
+
+class XfrmMessages:
+    """A socket that hears every message which the kernel tells to listeners, as it came. Synchronization: one thread.
+
+    Requests and their answers go between a program and the kernel alone: nobody else hears them.
+    """
+
+    def __init__(self, netns: str | None) -> None:
+        groups = sorted({item.group for item in _ANNOUNCEMENTS.values()})
+        self._socket = open_socket(netns, groups, _RECEIVE_BUFFER)
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor, -1 when closed."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def receive(self) -> list[tuple[Header, bytes]]:
+        """Return the messages of one datagram, none when nothing waits.
+
+        Raises `EventsLostError` when some were dropped, `MalformedReplyError` for a datagram that is none,
+        `KernelError` when the socket is broken.
+        """
+        data = _receive(self._socket)
+        return [] if data is None else list(walk(data))
+
+
+def _receive(sock: "socket") -> bytes | None:
+    try:
+        return sock.recv(DATAGRAM)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ENOBUFS:
+            raise EventsLostError("XFRM events came faster than they were read: dump again") from error
+        raise KernelError.of(error.errno or errno.EIO, "receive XFRM events") from error
 
 
 def decode_event(message_type: int, message: bytes) -> Event:

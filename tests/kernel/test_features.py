@@ -7,7 +7,7 @@ from pfkeyx.opening import EngineName
 
 #: What a dialect, and not the kernel, decides.
 _PFKEY_HAS = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER, Feature.MIGRATE}
-_XFRM_LACKS = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER, Feature.ADDRUPDATE}
+_XFRM_LACKS = {Feature.PFKEY, Feature.REGISTER, Feature.ACQUIRE_ANSWER}
 #: Messages that every Linux so far has a number for, and no more.
 _REFUSED = {feature for feature in Feature if feature.name.startswith("SADB_")}
 

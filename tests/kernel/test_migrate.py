@@ -1,13 +1,11 @@
 """A live tunnel moves, and the wire is the witness: no packet in clear, no sequence number sent twice."""
 
-import os
 import select
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
 
-from lab import kernels
 from pfkeyx import (
     AES_CTR,
     AES_GCM,
@@ -16,7 +14,6 @@ from pfkeyx import (
     Authentication,
     Direction,
     Encryption,
-    Engine,
     Feature,
     Lifetime,
     Limit,
@@ -25,7 +22,7 @@ from pfkeyx import (
     UdpEncap,
     UnsupportedError,
 )
-from tests.kernel.audit import requires
+from tests.kernel.audit import is_lacking, requires
 from tests.kernel.moves import Place, check_wire, move, places, put_ahead, updates
 from tests.kernel.topology import OUTWARD_SPI, Road
 from tests.kernel.traffic import Traffic
@@ -93,9 +90,9 @@ def test_the_method_is_the_first_that_this_kernel_has(road: Road) -> None:
     plan = road.roaming.engine.plan_migration(update)
     methods = {move.method for move in plan.sa_moves()}
     passed_over = {entry for move in plan.sa_moves() for entry in move.passed_over}
-    if _has(Feature.ADDRUPDATE, road.roaming.engine):
+    if not is_lacking(Feature.ADDRUPDATE):
         assert methods == {Method.ADDRUPDATE}
-    elif _has(Feature.MIGRATE_STATE, road.roaming.engine):
+    elif not is_lacking(Feature.MIGRATE_STATE):
         assert methods == {Method.MIGRATE_STATE}
         assert {method for method, _ in passed_over} == {Method.ADDRUPDATE}
     else:
@@ -129,7 +126,7 @@ def test_aes_ctr_is_moved_by_the_first_method_that_keeps_it_alive(road: Road, tr
     first, second = places(road.family)
     traffic.send()
     reports = move(road, first, second)
-    expected = Method.ADDRUPDATE if _has(Feature.ADDRUPDATE, road.roaming.engine) else Method.REPLACE
+    expected = Method.REPLACE if is_lacking(Feature.ADDRUPDATE) else Method.ADDRUPDATE
     assert {sa.method for report in reports for sa in report.plan.sa_moves()} == {expected}
     traffic.send()
     check_wire(road, [first, second])
@@ -225,14 +222,6 @@ def _move_encap(road: Road, traffic: Traffic, method: Method, before: UdpEncap |
     traffic.send()
     check_wire(road, [first, second])
     assert {sa.encap for sa in road.roaming.engine.dump_sas()} == {after, after and after.reversed()}
-
-
-def _has(feature: Feature, engine: Engine) -> bool:
-    """Say what the lab's matrix says of this kernel; a probe is asked only where the matrix does not know it."""
-    name = os.environ.get("LAB_KERNEL", "host")
-    if name == "host":
-        return bool(engine.supports(feature).available)
-    return feature.value not in kernels.load().kernel(name).lacks
 
 
 def _spi(sa: SA) -> int:

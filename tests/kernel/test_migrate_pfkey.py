@@ -82,9 +82,11 @@ def test_nothing_moves_until_the_loss_is_accepted(road: Road, pfkey: Engine) -> 
     before = _everything(road.roaming.engine)
     update, _ = updates(*places(road.family))
     for what in (update, pfkey.plan_migration(update)):
-        with pytest.raises(UnsupportedError, match="SEQUENCE_REPEAT"):
+        with pytest.raises(UnsupportedError, match=r"accept it.*Loss\.SEQUENCE_REPEAT"):
             pfkey.migrate(what)
     assert _everything(road.roaming.engine) == before
+    pfkey.migrate(update, accept=ACCEPT)
+    assert _everything(road.roaming.engine) != before
 
 
 @pytest.mark.usefixtures("tunnel")

@@ -39,7 +39,7 @@ from pfkeyx.pfkey.extensions import Extension, NatTPortExtension, NatTTypeExtens
 from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType, build
 from pfkeyx.pfkey.sockets import PfkeySocket
 from tests.kernel.audit import requires
-from tests.kernel.moves import check_wire, move, places
+from tests.kernel.moves import check_wire, move, places, updates
 from tests.kernel.raw import Extensions, ask, ends, esp, host, refusal
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Road
 from tests.kernel.traffic import Traffic
@@ -147,6 +147,18 @@ def test_a_tunnel_that_goes_to_and_fro_under_traffic_repeats_nothing(
     check_wire(road_with_a_tunnel, path)
 
 
+@requires(Feature.ADDRUPDATE)
+def test_over_pf_key_alone_a_whole_tunnel_moves_by_it_and_loses_nothing(tunnel: Road, traffic: Traffic) -> None:
+    first, second = places(tunnel.family)
+    traffic.send()
+    for end, update in zip((tunnel.roaming, tunnel.gateway), updates(first, second), strict=True):
+        with end.open("pfkey") as engine:
+            report = engine.migrate(update)
+        assert {move.method for move in report.plan.sa_moves()} == {Method.ADDRUPDATE}
+    traffic.send()
+    check_wire(tunnel, [first, second])
+
+
 # ---- the message itself ----
 
 
@@ -199,6 +211,14 @@ _WRONG: dict[str, tuple[dict[int, Extension | None], int]] = {
     "another SPI": ({ExtensionType.SA: SAExtension(OTHER)}, errno.ESRCH),
     "ports of no encapsulation": ({ExtensionType.X_NAT_T_SPORT: NatTPortExtension(4500)}, errno.EINVAL),
     "an encapsulation without ports": ({ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(2)}, errno.EINVAL),
+    "an encapsulation with one port": (
+        {ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(2), ExtensionType.X_NAT_T_SPORT: NatTPortExtension(4500)},
+        errno.EINVAL,
+    ),
+    "an encapsulation with the other port": (
+        {ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(2), ExtensionType.X_NAT_T_DPORT: NatTPortExtension(4500)},
+        errno.EINVAL,
+    ),
     "an unknown encapsulation": (
         {
             ExtensionType.X_NAT_T_TYPE: NatTTypeExtension(77),

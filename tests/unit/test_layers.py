@@ -19,11 +19,11 @@ FLOORS = (
     ("dialect",),
     ("pfkey", "xfrm"),
     ("migration",),
-    ("many", "opening", "streams"),
+    ("many", "opening", "streams", "tunnels"),
     ("engine",),
-    ("aio", "testing"),
+    ("aio", "probing", "testing"),
     ("",),
-    ("demo",),
+    ("demo", "document"),
     ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
