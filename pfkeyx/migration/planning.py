@@ -6,7 +6,7 @@ Pure: the SAs, the policies and the probes' answers come in as values, and the p
 import errno
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pfkeyx.checks import check_policy
@@ -34,6 +34,7 @@ from pfkeyx.model import (
     UdpEncap,
 )
 from pfkeyx.model.addresses import is_in
+from pfkeyx.model.deferred import changed
 
 _DIRECTIONS = (Direction.OUT, Direction.IN, Direction.FORWARD)
 
@@ -221,7 +222,7 @@ def _check_policies(update: AddressUpdate, groups: Sequence[_Group], policies: S
 def _is_left_of(policy: Policy, occupant: Policy) -> bool:
     """Return whether a policy is another itself, blocked or not: what an interrupted move the other way has left."""
     has_been_blocked = policy.direction is Direction.OUT and occupant.action is Action.BLOCK
-    return occupant == policy or (has_been_blocked and replace(occupant, action=policy.action) == policy)
+    return occupant == policy or (has_been_blocked and changed(occupant, action=policy.action) == policy)
 
 
 def _policy_move(update: AddressUpdate, policy: Policy, reqids: set[int] | None, is_used: bool) -> PolicyMove:
@@ -232,10 +233,10 @@ def _policy_move(update: AddressUpdate, policy: Policy, reqids: set[int] | None,
     after = before
     if update.policies:
         templates = tuple(template_after(update, e, reqids, outbound) for e in template_ends(before))
-        after = replace(before, templates=templates, selector=selector_after(update, before, ends, outbound))
+        after = changed(before, templates=templates, selector=selector_after(update, before, ends, outbound))
     # Only outbound policies are ever blocked by a move.
     if outbound and before.action is Action.BLOCK and before.templates and (at_a_place or is_used):
-        after = replace(after, action=Action.ALLOW)
+        after = changed(after, action=Action.ALLOW)
     return PolicyMove(before, after)
 
 

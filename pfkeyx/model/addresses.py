@@ -87,7 +87,11 @@ def prefix_length(prefix: Prefix) -> int:
 
 def make_prefix(address: IPAddress, length: int) -> Prefix:
     """Return the network of the first `length` bits, or an interface where `address` has host bits beyond them."""
-    network = ip_network((address.packed, length), strict=False)
+    network: IPv4Network | IPv6Network
+    if address.version == 4:
+        network = IPv4Network((int(address), length), strict=False)
+    else:
+        network = IPv6Network((int(address), length), strict=False)
     return network if network.network_address == address else ip_interface((address, length))
 
 

@@ -1,7 +1,21 @@
-"""Values that were read, and are worked out only as far as they are looked at."""
+"""Values that were read, or made of others, and are worked out only as far as they are looked at."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Mapping, Set
+from functools import cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+__all__ = ["Deferred", "Readers", "changed"]
+
+
+class Readers(Protocol):
+    """How each field of a value is read of its origin."""
+
+    def __getitem__(self, name: str) -> Callable[[Any], Any]:
+        """Return what reads a field, and never fails."""
+
+    def differing(self, origin: Any, other: Any) -> Set[str]:
+        """Return the names of the fields that may differ between what is read of two origins."""
 
 
 class Deferred:
@@ -10,18 +24,32 @@ class Deferred:
     Of a hundred thousand SAs that a kernel tells of, most fields are never looked at. One that was is kept.
     """
 
-    __slots__ = ("_origin", "_readers")
+    __slots__ = ("_changed", "_origin", "_readers")
 
+    #: What the value was read of, or the value that it was made of by changes, and then the names of these.
     _origin: Any
-    _readers: Mapping[str, Callable[[Any], Any]]
+    _readers: Readers
+    _changed: Set[str]
+    #: The names of the fields, as a dataclass has them.
+    __match_args__: ClassVar[tuple[str, ...]]
 
     @classmethod
-    def read(cls, origin: Any, readers: Mapping[str, Callable[[Any], Any]]) -> Self:
-        """Return a value each of whose fields is what its reader makes of `origin`; no reader may fail."""
+    def read(cls, origin: Any, readers: Readers) -> Self:
+        """Return a value each of whose fields is what its reader makes of `origin`."""
         value = cls.__new__(cls)
         _set_origin(value, origin)
         _set_readers(value, readers)
         return value
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _differing(self, other))
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in self.__match_args__))
 
     if not TYPE_CHECKING:  # a type checker would believe that there is any field
 
@@ -36,7 +64,52 @@ class Deferred:
             return field
 
 
+if TYPE_CHECKING:
+    from dataclasses import replace as changed
+else:
+
+    def changed(value: Deferred, /, **changes: Any) -> Deferred:
+        """Return a value with some fields changed, as `replace` does, and the others from it when they are wanted."""
+        root, names = _root(value)
+        made = value.__class__.__new__(value.__class__)
+        _set_origin(made, root)
+        _set_readers(made, _getters(value.__match_args__))
+        _set_changed(made, names | changes.keys())
+        for name in names:
+            _set(made, name, getattr(value, name))
+        for name, field in changes.items():
+            _set(made, name, field)
+        return made
+
+
+def _root(value: Deferred) -> tuple[Deferred, Set[str]]:
+    """Return the value that another was made of by changes, and the names of these."""
+    try:
+        return _origin_of(value), _changed_of(value)
+    except AttributeError:
+        return value, frozenset()
+
+
+def _differing(value: Deferred, other: Deferred) -> Iterable[str]:
+    """Return the names of the fields that may differ between two values of a kind."""
+    (root, names), (others_root, others_names) = _root(value), _root(other)
+    if root is others_root:
+        return names | others_names
+    try:
+        readers, origin, others_origin = _readers_of(root), _origin_of(root), _origin_of(others_root)
+    except AttributeError:
+        return value.__match_args__
+    differing: Set[str] = readers.differing(origin, others_origin)
+    return names | others_names | differing
+
+
+@cache
+def _getters(names: tuple[str, ...]) -> Mapping[str, Callable[[Any], Any]]:
+    return {name: attrgetter(name) for name in names}
+
+
 # The dataclasses are frozen, and would look for what is not there by __getattr__.
 _set = object.__setattr__
 _set_origin, _origin_of = (getattr(Deferred.__dict__["_origin"], name) for name in ("__set__", "__get__"))
 _set_readers, _readers_of = (getattr(Deferred.__dict__["_readers"], name) for name in ("__set__", "__get__"))
+_set_changed, _changed_of = (getattr(Deferred.__dict__["_changed"], name) for name in ("__set__", "__get__"))

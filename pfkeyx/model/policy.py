@@ -1,9 +1,9 @@
 """Policies, what they ask for, and what they are found by."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pfkeyx.model.addresses import IPAddress, Selector
-from pfkeyx.model.deferred import Deferred
+from pfkeyx.model.deferred import Deferred, changed
 from pfkeyx.model.numbers import (
     NO_POLICY_FLAGS,
     Action,
@@ -52,8 +52,16 @@ class PolicyId:
         return f"{self.direction} {self.selector}{policy_type}{found_by(self.mark, self.if_id)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy(Deferred):
+class _Identified(Deferred):
+    """What remembers the identity that it has been asked for."""
+
+    __slots__ = ("_id",)
+
+    _id: PolicyId
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy(_Identified):
     """An entry of the SPD (RFC 4301 §4.4.1); of two that fit, the one with the lower `priority` wins.
 
     `index`, which PF_KEY calls the policy's id, is the kernel's: XFRM takes it as a wish for a new policy, 0 for none,
@@ -80,11 +88,16 @@ class Policy(Deferred):
     @property
     def id(self) -> PolicyId:
         """What this policy is looked up by."""
-        return PolicyId(self.selector, self.direction, self.mark, self.if_id, self.type, self.security_context)
+        try:
+            return self._id
+        except AttributeError:
+            made = PolicyId(self.selector, self.direction, self.mark, self.if_id, self.type, self.security_context)
+            object.__setattr__(self, "_id", made)
+            return made
 
     def as_written(self) -> "Policy":
         """Return the policy without what the kernel counts and numbers."""
-        return replace(self, index=0, usage=None)
+        return changed(self, index=0, usage=None)
 
     def __str__(self) -> str:
         return str(self.id)

@@ -28,6 +28,7 @@ from pfkeyx.model import (
     Template,
     any_selector,
 )
+from pfkeyx.model.deferred import changed
 from pfkeyx.operation import Operation, Request
 from pfkeyx.pfkey import codec, limits, parts, probes
 from pfkeyx.pfkey.answers import Answer, make_request, nothing
@@ -45,7 +46,7 @@ class PfkeyDialect:
 
     def as_shown(self, sa: SA) -> SA:
         """Return an SA as a read would show it: a selector of all IPv4 cannot be told from one of all IPv6."""
-        return replace(sa, selector=None) if sa.selector in (any_selector(4), any_selector(6)) else sa
+        return changed(sa, selector=None) if sa.selector in (any_selector(4), any_selector(6)) else sa
 
     def get_spi(self, wanted: SPIRequest) -> Request[int]:
         """Return the request that reserves an SPI (SADB_GETSPI, RFC 2367 §3.1.1)."""

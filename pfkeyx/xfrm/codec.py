@@ -1,50 +1,39 @@
 """SAs and policies to XFRM messages and back. What is asked for, and of which socket, is not decided here."""
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
 from typing import Any
 
 from pfkeyx.model import (
-    ADDRESSED_MODES,
     SA,
     Action,
     DefaultPolicy,
-    Direction,
-    Failures,
-    IPAddress,
-    Mode,
     Policy,
-    PolicyFlag,
     PolicyId,
     PolicyType,
     Progress,
     Protocol,
     Replay,
-    SAExtraFlag,
     SAFilter,
     SAFlag,
     SAId,
-    Selector,
-    Share,
     Template,
     any_selector,
     prefix_address,
     prefix_length,
 )
-from pfkeyx.xfrm import layout, parts
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.algorithms import algorithm_attributes, decode_authentication, decode_compression, decode_encryption
+from pfkeyx.xfrm import parts
+from pfkeyx.xfrm.algorithms import algorithm_attributes
 from pfkeyx.xfrm.entry import PolicyEntry, SAEntry
+from pfkeyx.xfrm.fields import POLICY_FIELDS, SA_FIELDS, decode_replay
 
 #: What the kernel tells XFRMA_ETIMER_THRESH in; it is set in jiffies.
 _TIMER_UNIT_MS = 100
 _DEFAULT_ACTIONS = {Action.ALLOW: wire.XFRM_USERPOLICY_ACCEPT, Action.BLOCK: wire.XFRM_USERPOLICY_BLOCK}
 _ACTIONS = {number: action for action, number in _DEFAULT_ACTIONS.items()}
-#: The `xfrm_selector` of every packet, but for its family.
-_ANYTHING, _ = layout.xfrm_selector.decode_from(bytes(layout.xfrm_selector.size()), 0)
-_ALL_ALGORITHMS = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
 def sa_fields(sa: SA) -> dict[str, Any]:
@@ -194,23 +183,23 @@ def policy_type_attributes(policy_type: PolicyType) -> list[tuple[str, Any]]:
 def decode_sa(message: parts.Told, info: Any = None) -> SA:
     """Return the SA of a message whose struct is, or whose `info` is, its `xfrm_usersa_info`."""
     told = _Within(message, message if info is None else info)
-    return SA(**{name: read(told) for name, read in _SA_FIELDS.items()})
+    return SA(**{name: read(told) for name, read in SA_FIELDS.items()})
 
 
 def read_sa(message: bytes) -> SA:
     """Return the SA of a NEWSA, of which nothing is worked out before it is looked at."""
-    return SA.read(SAEntry(message), _SA_FIELDS)
+    return SA.read(SAEntry(message), SA_FIELDS)
 
 
 def decode_policy(message: parts.Told, info: Any = None) -> Policy:
     """Return the policy of a message whose struct is, or whose `info` is, its `xfrm_userpolicy_info`."""
     told = _Within(message, message if info is None else info)
-    return Policy(**{name: read(told) for name, read in _POLICY_FIELDS.items()})
+    return Policy(**{name: read(told) for name, read in POLICY_FIELDS.items()})
 
 
 def read_policy(message: bytes) -> Policy:
     """Return the policy of a NEWPOLICY, of which nothing is worked out before it is looked at."""
-    return Policy.read(PolicyEntry(message), _POLICY_FIELDS)
+    return Policy.read(PolicyEntry(message), POLICY_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +217,6 @@ class _Within:
 
     def attributes(self) -> Iterator[tuple[int, bytes]]:
         return self.message.attributes()
-
-
-def decode_policy_type(message: parts.Told) -> PolicyType:
-    """Return which of the SPD's types a policy is of."""
-    policy_type = message.get_attr("XFRMA_POLICY_TYPE")
-    return PolicyType(policy_type["type"]) if policy_type else PolicyType.MAIN
 
 
 def default_policy_fields(policy: DefaultPolicy) -> dict[str, Any]:
@@ -255,7 +238,7 @@ def decode_progress(message: parts.Told) -> Progress:
     usage = message.get_attr("XFRMA_LTIME_VAL")
     timer = message.get_attr("XFRMA_ETIMER_THRESH")
     return Progress(
-        replay=_decode_replay(message),
+        replay=decode_replay(message),
         usage=parts.decode_usage(usage) if usage else None,
         replay_threshold=message.get_attr("XFRMA_REPLAY_THRESH"),
         timer_ms=None if timer is None else timer * _TIMER_UNIT_MS,
@@ -302,120 +285,3 @@ def _template_fields(template: Template, version: int) -> dict[str, Any]:
         "ealgos": encryption,
         "calgos": compression,
     }
-
-
-def _decode_id(message: parts.Told) -> SAId:
-    fields = message["id"]
-    address = parts.decode_address(fields["daddr"], message["family"])
-    return SAId(address, fields["spi"], Protocol(fields["proto"]), parts.decode_mark(message))
-
-
-def _decode_sa_selector(message: parts.Told) -> Selector | None:
-    fields = message["sel"]
-    if fields["family"] == 0:
-        return None
-    is_usual = fields == _ANYTHING | {"family": message["family"]}
-    return None if is_usual and not message["flags"] & SAFlag.AF_UNSPEC else parts.decode_selector(fields)
-
-
-def _decode_care_of(message: parts.Told) -> IPAddress | None:
-    care_of = message.get_attr("XFRMA_COADDR")
-    return parts.decode_address(care_of, message["family"]) if care_of else None
-
-
-def _decode_window(message: parts.Told) -> int:
-    esn = message.get_attr("XFRMA_REPLAY_ESN_VAL")
-    return int(esn["replay_window"] if esn else message["replay_window"])
-
-
-def _decode_replay(message: parts.Told) -> Replay | None:
-    esn = message.get_attr("XFRMA_REPLAY_ESN_VAL")
-    if esn:
-        return Replay(
-            outbound=esn["oseq_hi"] << 32 | esn["oseq"],
-            inbound=esn["seq_hi"] << 32 | esn["seq"],
-            bitmap=struct.unpack(f"={esn['bmp_len']}I", esn["bmp"]),
-            extended=True,
-        )
-    legacy = message.get_attr("XFRMA_REPLAY_VAL")
-    return Replay(legacy["oseq"], legacy["seq"], (legacy["bitmap"],)) if legacy else None
-
-
-def _decode_failures(fields: dict[str, Any]) -> Failures:
-    return Failures(fields["replay_window"], fields["replay"], fields["integrity_failed"])
-
-
-def _decode_template(fields: dict[str, Any]) -> Template:
-    mode = Mode(fields["mode"])
-    addressed = mode in ADDRESSED_MODES or any(fields["saddr"]) or any(fields["id"]["daddr"])
-    masks = (fields["aalgos"], fields["ealgos"], fields["calgos"])
-    return Template(
-        protocol=Protocol(fields["id"]["proto"]),
-        mode=mode,
-        source=parts.decode_address(fields["saddr"], fields["family"]) if addressed else None,
-        destination=parts.decode_address(fields["id"]["daddr"], fields["family"]) if addressed else None,
-        reqid=fields["reqid"],
-        spi=fields["id"]["spi"],
-        optional=bool(fields["optional"]),
-        share=Share(fields["share"]),
-        # A policy made over PF_KEY allows every algorithm and shows empty masks; sent back as they
-        # are, empty masks would allow none.
-        algorithm_masks=_ALL_ALGORITHMS if masks == (0, 0, 0) else masks,
-    )
-
-
-def _number(name: str) -> Callable[[parts.Told], int]:
-    """Return what reads an attribute that is a number, 0 where it is not there."""
-    return lambda message: message.get_attr(name) or 0
-
-
-#: How each field is read.
-_SA_FIELDS: Mapping[str, Callable[[parts.Told], Any]] = {
-    "id": _decode_id,
-    "source": lambda message: parts.decode_address(message["saddr"], message["family"]),
-    "mode": lambda message: Mode(message["mode"]),
-    "reqid": lambda message: message["reqid"],
-    "encryption": decode_encryption,
-    "authentication": decode_authentication,
-    "compression": decode_compression,
-    "encap": lambda message: parts.decode_encap(message, message["family"]),
-    "selector": _decode_sa_selector,
-    "lifetime": lambda message: parts.decode_lifetime(message["lft"]),
-    "replay_window": _decode_window,
-    "flags": lambda message: SAFlag(message["flags"]),
-    "extra_flags": lambda message: SAExtraFlag(message.get_attr("XFRMA_SA_EXTRA_FLAGS") or 0),
-    "if_id": _number("XFRMA_IF_ID"),
-    "output_mark": parts.decode_output_mark,
-    "offload": parts.decode_offload,
-    "tfc_padding": _number("XFRMA_TFCPAD"),
-    "direction": parts.decode_direction,
-    "nat_keepalive_s": _number("XFRMA_NAT_KEEPALIVE_INTERVAL"),
-    "mapping_threshold_s": _number("XFRMA_MTIMER_THRESH"),
-    "cpu": lambda message: message.get_attr("XFRMA_SA_PCPU"),
-    "iptfs": parts.decode_iptfs,
-    "care_of": _decode_care_of,
-    "security_context": parts.decode_security_context,
-    "other": parts.decode_other,
-    "state": lambda _: None,
-    "usage": lambda message: parts.decode_usage(message["curlft"], message.get_attr("XFRMA_LASTUSED")),
-    "replay": _decode_replay,
-    "failures": lambda message: _decode_failures(message["stats"]),
-}
-_POLICY_FIELDS: Mapping[str, Callable[[parts.Told], Any]] = {
-    "selector": lambda message: parts.decode_selector(message["sel"]),
-    "direction": lambda message: Direction(message["dir"]),
-    "templates": lambda message: tuple(map(_decode_template, message.get_attr("XFRMA_TMPL") or ())),
-    "action": lambda message: Action(message["action"]),
-    "priority": lambda message: message["priority"],
-    "lifetime": lambda message: parts.decode_policy_lifetime(message["lft"]),
-    "mark": parts.decode_mark,
-    "if_id": _number("XFRMA_IF_ID"),
-    "type": decode_policy_type,
-    "flags": lambda message: PolicyFlag(message["flags"]),
-    "share": lambda message: Share(message["share"]),
-    "offload": parts.decode_offload,
-    "security_context": parts.decode_security_context,
-    "other": parts.decode_other,
-    "index": lambda message: message["index"],
-    "usage": lambda message: parts.decode_usage(message["curlft"]),
-}

@@ -6,7 +6,7 @@
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pfkeyx.errors import MalformedReplyError
 from pfkeyx.native import ffi, lib
@@ -30,6 +30,7 @@ class Entry:
     __slots__ = ("_message", "_places")
 
     _fields: ClassVar[dict[str, tuple[_Read, int]]]
+    _spans: ClassVar[dict[str, slice]]
     _end: ClassVar[int]
 
     def __init__(self, message: bytes) -> None:
@@ -55,6 +56,14 @@ class Entry:
             length, number = _ATTRIBUTE.unpack_from(self._message, at)
             yield number, self._message[at + _ATTRIBUTE.size : at + length]
             at += (length + 3) & ~3
+
+    def differing(self, other: Self) -> Iterator[str]:
+        """Yield the names of the fields and attributes that are others in another entry; "" is an unknown attribute."""
+        mine, others = self._message, other._message
+        yield from (name for name, span in self._spans.items() if mine[span] != others[span])
+        if mine[self._end :] != others[self._end :]:
+            for number, _ in set(self.attributes()) ^ set(other.attributes()):
+                yield wire.ATTRIBUTE_NAMES.get(number, "")
 
 
 class SAEntry(Entry):
@@ -121,13 +130,13 @@ def _field(fmt: Any) -> _Read:
     return lambda message, offset: fmt.decode_from(message, offset)[0]
 
 
-def _fields_of(declared: type[layout.cstruct]) -> dict[str, tuple[_Read, int]]:
-    places, offset = {}, HEADER_SIZE
+def _declare(entry: type[Entry], declared: type[layout.cstruct]) -> None:
+    entry._fields, entry._spans, entry._end = {}, {}, HEADER_SIZE
     for name, fmt in declared.fields:
+        start, entry._end = entry._end, entry._end + layout.size_of(fmt)
         if layout.is_value(fmt):
-            places[name] = _field(fmt), offset
-        offset += layout.size_of(fmt)
-    return places
+            entry._fields[name] = _field(fmt), start
+            entry._spans[name] = slice(start, entry._end)
 
 
 def _attribute(kind: Any) -> _Read:
@@ -156,7 +165,6 @@ def _attributes_of(message: type[Any]) -> dict[str, tuple[int, _Read]]:
     }
 
 
-SAEntry._fields, SAEntry._end = _fields_of(layout.xfrm_usersa_info), HEADER_SIZE + layout.xfrm_usersa_info.size()
-PolicyEntry._fields = _fields_of(layout.xfrm_userpolicy_info)
-PolicyEntry._end = HEADER_SIZE + layout.xfrm_userpolicy_info.size()
+_declare(SAEntry, layout.xfrm_usersa_info)
+_declare(PolicyEntry, layout.xfrm_userpolicy_info)
 _ATTRIBUTES = _attributes_of(wire.xfrm_message)

@@ -5,7 +5,7 @@ addresses, SPIs and ports, which are in network order.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -46,53 +46,56 @@ class Form:
     """What takes all of a struct apart, and puts it together, at once."""
 
     def __init__(self, fields: tuple[tuple[str, Any], ...]) -> None:
-        named = [(name, fmt) for name, fmt in fields if is_value(fmt)]
-        # Each field's name, and the form of a struct, or the size of a number in network order, or what stands for 0.
-        self._fields = [
-            (name, fmt._form, 0, None)
-            if not isinstance(fmt, str)
-            else (name, None, struct.calcsize(fmt) if fmt.startswith(">") else 0, b"" if fmt.endswith("s") else 0)
-            for name, fmt in named
-        ]
         self._whole = struct.Struct("=" + "".join(map(_plain, fields)))
         self.size = self._whole.size
+        # What stands for nothing, for each value of the whole.
         self._zeros: list[Any] = []
-        for _, form, size, zero in self._fields:
-            self._zeros += form._zeros if form is not None else [bytes(size) if size else zero]
+        # Each field's place among them: its form, if it is a struct, where it begins and where it ends.
+        self._places: dict[str, tuple[Form | None, int, int]] = {}
+        # The sizes of numbers in network order, which the whole has as bytes.
+        self._swapped: dict[str, int] = {}
+        for name, fmt in fields:
+            if not is_value(fmt):
+                continue
+            form, start = None if isinstance(fmt, str) else fmt._form, len(self._zeros)
+            if form is not None:
+                self._zeros += form._zeros
+            elif fmt.startswith(">"):
+                self._swapped[name] = struct.calcsize(fmt)
+                self._zeros.append(bytes(struct.calcsize(fmt)))
+            else:
+                self._zeros.append(b"" if fmt.endswith("s") else 0)
+            self._places[name] = form, start, len(self._zeros)
 
     def unpack_from(self, data: Any, offset: int) -> dict[str, Any]:
         """Return the values of the fields."""
-        return self._build(iter(self._whole.unpack_from(data, offset)))
+        return self._build(self._whole.unpack_from(data, offset))
 
     def pack(self, value: dict[str, Any]) -> bytes:
-        """Return the bytes of fields, zeros for what `value` lacks."""
-        values: list[Any] = []
-        self._gather(value, values)
+        """Return the bytes of fields, zeros for what `value` lacks; what is no field is passed over."""
+        values = self._zeros.copy()
+        self._gather(value, values, 0)
         return self._whole.pack(*values)
 
-    def _build(self, taken: Iterator[Any]) -> dict[str, Any]:
-        value: dict[str, Any] = {}
-        for name, form, size, _ in self._fields:
-            if form is not None:
-                value[name] = form._build(taken)
-            elif size:
-                value[name] = int.from_bytes(next(taken), "big")
-            else:
-                value[name] = next(taken)
+    def _build(self, values: Sequence[Any]) -> dict[str, Any]:
+        value: dict[str, Any] = {
+            name: values[start] if form is None else form._build(values[start:end])
+            for name, (form, start, end) in self._places.items()
+        }
+        for name in self._swapped:
+            value[name] = int.from_bytes(value[name], "big")
         return value
 
-    def _gather(self, value: dict[str, Any], values: list[Any]) -> None:
-        for name, form, size, zero in self._fields:
-            if form is not None:
-                inner = value.get(name)
-                if inner:
-                    form._gather(inner, values)
-                else:
-                    values.extend(form._zeros)
-            elif size:
-                values.append(value.get(name, 0).to_bytes(size, "big"))
-            else:
-                values.append(value.get(name, zero))
+    def _gather(self, value: dict[str, Any], values: list[Any], base: int) -> None:
+        for name, given in value.items():
+            if name not in self._places:
+                continue  # the tail of a flexible struct
+            form, start, _ = self._places[name]
+            if form is None:
+                size = self._swapped.get(name)
+                values[base + start] = given if size is None else given.to_bytes(size, "big")
+            elif given:
+                form._gather(given, values, base + start)
 
 
 def _plain(field: tuple[str, Any]) -> str:

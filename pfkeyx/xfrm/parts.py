@@ -22,6 +22,7 @@ from pfkeyx.model import (
     Mark,
     Offload,
     OffloadFlag,
+    PolicyType,
     Port,
     SecurityContext,
     Selector,
@@ -32,6 +33,7 @@ from pfkeyx.model import (
     prefix_address,
     prefix_length,
 )
+from pfkeyx.model.parts import NO_LIMITS
 from pfkeyx.xfrm import layout
 from pfkeyx.xfrm import messages as wire
 
@@ -101,6 +103,9 @@ _IPTFS = (
     ("queue_octets", "XFRMA_IPTFS_MAX_QSIZE"),
     ("packet_octets", "XFRMA_IPTFS_PKT_SIZE"),
 )
+IPTFS_ATTRIBUTES = (*(name for _, name in _IPTFS), "XFRMA_IPTFS_DONT_FRAG")
+#: Attributes that are declared, and kept as they came.
+UNMODELLED = tuple(name for name in wire.ATTRIBUTE_NAMES.values() if name not in _MODELLED)
 
 
 def decoding(decode: Callable[[wire.xfrm_message], T], message: wire.xfrm_message) -> T:
@@ -281,8 +286,13 @@ def lifetime_fields(lifetime: Lifetime) -> dict[str, Any]:
     return fields
 
 
+_WITHOUT_LIMITS = lifetime_fields(NO_LIMITS)
+
+
 def decode_lifetime(fields: dict[str, Any]) -> Lifetime:
     """Return the limits of an `xfrm_lifetime_cfg`."""
+    if fields == _WITHOUT_LIMITS:  # as most are
+        return NO_LIMITS
 
     def limit(name: str) -> Limit:
         octets, packets = fields[f"{name}_byte_limit"], fields[f"{name}_packet_limit"]
@@ -299,11 +309,19 @@ def decode_lifetime(fields: dict[str, Any]) -> Lifetime:
 def decode_policy_lifetime(fields: dict[str, Any]) -> Lifetime:
     """Return the limits of a policy, of which the kernel counts neither octets nor packets, so that 0 is none."""
     lifetime = decode_lifetime(fields)
+    if lifetime is NO_LIMITS:
+        return lifetime
     soft, hard = (
         replace(limit, octets=limit.octets or None, packets=limit.packets or None)
         for limit in (lifetime.soft, lifetime.hard)
     )
     return Lifetime(soft, hard)
+
+
+def decode_policy_type(message: Told) -> PolicyType:
+    """Return which of the SPD's types a policy is of."""
+    policy_type = message.get_attr("XFRMA_POLICY_TYPE")
+    return PolicyType(policy_type["type"]) if policy_type else PolicyType.MAIN
 
 
 def usage_fields(usage: Usage) -> dict[str, Any]:
