@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from pfkeyx.errors import InvalidRequestError
-from pfkeyx.model import IPAddress, Lifetime, Limit, Mark, Offload, Protocol, SecurityContext, Selector, same_family
+from pfkeyx.model import IPAddress, Lifetime, Limit, Mark, Offload, Protocol, SecurityContext, Selector
 
 #: Seconds; the kernel adds them to the time in signed numbers of 64 bits, and would end the SA at once.
 _FOR_EVER = 1 << 62
@@ -43,7 +43,7 @@ def check_pair(operation: object, source: IPAddress, destination: IPAddress) -> 
     """Raise `InvalidRequestError` for two ends of different IP versions."""
     for address in (source, destination):
         check_address(operation, address)
-    if not same_family((source, destination)):
+    if source.version != destination.version:
         raise InvalidRequestError(
             f"{operation}: {source} is IPv{source.version} and {destination} is IPv{destination.version}; "
             "the two ends of an SA have the same IP version"
@@ -92,7 +92,7 @@ def spi_hints(minimum: int, maximum: int) -> dict[int, str]:
 
 def check_selector(operation: str, subject: object, selector: Selector) -> None:
     """Raise `InvalidRequestError` for a selector of two IP versions, or with a number out of range."""
-    if not same_family((selector.source, selector.destination)):
+    if selector.source.version != selector.destination.version:
         raise InvalidRequestError(
             f"{operation} {subject}: the selector mixes IPv{selector.source.version} and "
             f"IPv{selector.destination.version}"

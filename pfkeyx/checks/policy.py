@@ -32,8 +32,8 @@ from pfkeyx.model import (
 _TYPES, _DIRECTIONS, _SHARES, _ACTIONS = tuple(PolicyType), tuple(Direction), tuple(Share), tuple(Action)
 
 
-def check_policy_id(operation: str, policy_id: PolicyId) -> None:
-    """Raise `InvalidRequestError` for what no policy can be looked up by."""
+def check_policy_id(operation: str, policy_id: PolicyId | Policy) -> None:
+    """Raise `InvalidRequestError` for what no policy can be looked up by; a policy is by the same fields."""
     check_selector(operation, policy_id, policy_id.selector)
     check_bits(operation, policy_id, 32, if_id=policy_id.if_id)
     check_mark(operation, policy_id, policy_id.mark)
@@ -59,7 +59,7 @@ def check_policy_index(operation: str, index: int) -> Direction:
 
 def check_policy(operation: str, policy: Policy) -> None:
     """Raise `InvalidRequestError` for a policy that no kernel could take as it is meant."""
-    check_policy_id(operation, policy.id)
+    check_policy_id(operation, policy)
     if policy.index and check_policy_index(operation, policy.index) != policy.direction:
         raise InvalidRequestError(
             f"{operation} {policy}: {policy.index} is the index of another direction; give policy.as_written()"

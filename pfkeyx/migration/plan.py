@@ -44,10 +44,11 @@ class Loss(Enum):
     @property
     def minor(self) -> bool:
         """Whether it is told, and need not be accepted."""
-        return self not in _GRAVE
+        return self not in GRAVE
 
 
-_GRAVE = frozenset({Loss.SEQUENCE_REPEAT, Loss.OFFLOAD, Loss.UNKNOWN_ATTRIBUTES})
+#: Losses that have to be accepted.
+GRAVE = frozenset({Loss.SEQUENCE_REPEAT, Loss.OFFLOAD, Loss.UNKNOWN_ATTRIBUTES})
 
 
 @dataclass(frozen=True, slots=True)

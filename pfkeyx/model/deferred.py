@@ -1,11 +1,11 @@
 """Values that were read, or made of others, and are worked out only as far as they are looked at."""
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-__all__ = ["Deferred", "Readers", "changed"]
+__all__ = ["Deferred", "Readers", "changed", "same"]
 
 
 class Readers(Protocol):
@@ -82,6 +82,12 @@ else:
         return made
 
 
+def same(value: Deferred, other: Deferred, names: Iterable[str]) -> bool:
+    """Return whether these fields of two values of a kind are equal."""
+    differing = _differing(value, other)
+    return all(getattr(value, name) == getattr(other, name) for name in names if name in differing)
+
+
 def _root(value: Deferred) -> tuple[Deferred, Set[str]]:
     """Return the value that another was made of by changes, and the names of these."""
     try:
@@ -90,7 +96,7 @@ def _root(value: Deferred) -> tuple[Deferred, Set[str]]:
         return value, frozenset()
 
 
-def _differing(value: Deferred, other: Deferred) -> Iterable[str]:
+def _differing(value: Deferred, other: Deferred) -> Collection[str]:
     """Return the names of the fields that may differ between two values of a kind."""
     (root, names), (others_root, others_names) = _root(value), _root(other)
     if root is others_root:

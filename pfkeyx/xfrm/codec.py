@@ -158,7 +158,7 @@ def policy_attributes(policy: Policy) -> list[tuple[str, Any]]:
     attributes: list[tuple[str, Any]] = []
     if policy.templates:
         attributes.append(("XFRMA_TMPL", list(_templates_fields(policy))))
-    return attributes + parts.offload_attributes(policy.offload) + policy_id_attributes(policy.id)
+    return attributes + parts.offload_attributes(policy.offload) + policy_id_attributes(policy)
 
 
 def policy_id_fields(policy_id: PolicyId) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def policy_id_fields(policy_id: PolicyId) -> dict[str, Any]:
     return {"sel": parts.selector_fields(policy_id.selector), "dir": policy_id.direction}
 
 
-def policy_id_attributes(policy_id: PolicyId) -> list[tuple[str, Any]]:
+def policy_id_attributes(policy_id: PolicyId | Policy) -> list[tuple[str, Any]]:
     """Return the attributes that are part of a policy's identity."""
     return [
         *parts.security_attributes(policy_id.security_context),

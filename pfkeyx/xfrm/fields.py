@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Mapping
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from pfkeyx.model import (
@@ -25,8 +26,11 @@ from pfkeyx.xfrm import layout, parts
 from pfkeyx.xfrm.algorithms import decode_authentication, decode_compression, decode_encryption
 from pfkeyx.xfrm.entry import Entry
 
-#: The `xfrm_selector` of every packet, but for its family.
-_ANYTHING, _ = layout.xfrm_selector.decode_from(bytes(layout.xfrm_selector.size()), 0)
+#: The `xfrm_selector` of every packet of a family.
+_ANYTHING = {
+    family: layout.xfrm_selector.decode_from(bytes(layout.xfrm_selector.size()), 0)[0] | {"family": family}
+    for family in (AF_INET, AF_INET6)
+}
 _ALL_ALGORITHMS = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 _Read = Callable[[parts.Told], Any]
@@ -57,7 +61,7 @@ def _decode_sa_selector(message: parts.Told) -> Selector | None:
     fields = message["sel"]
     if fields["family"] == 0:
         return None
-    is_usual = fields == _ANYTHING | {"family": message["family"]}
+    is_usual = fields == _ANYTHING.get(message["family"])
     return None if is_usual and not message["flags"] & SAFlag.AF_UNSPEC else parts.decode_selector(fields)
 
 
