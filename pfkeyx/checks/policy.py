@@ -121,7 +121,7 @@ def _check_template(operation: About, template: Template) -> None:
         check_pair(operation, template.source, template.destination)
     check_bits(*operation, 32, reqid=template.reqid, spi=template.spi)
     check_bits(operation.operation, operation.subject, 8, **{"a template's share": template.share})
-    for mask in template.algorithm_masks:
+    for mask in {*template.algorithm_masks}:
         check_bits(operation.operation, operation.subject, 32, **{"algorithm mask": mask})
     if template.source is None and template.mode in ADDRESSED_MODES:
         raise InvalidRequestError(f"{operation}: a {template.mode} template needs source and destination")

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from functools import cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
-__all__ = ["Deferred", "Readers", "changed", "same"]
+__all__ = ["Deferred", "Readers", "changed", "root_of", "same"]
+
+T = TypeVar("T", bound="Deferred")
 
 
 class Readers(Protocol):
@@ -70,7 +72,7 @@ else:
 
     def changed(value: Deferred, /, **changes: Any) -> Deferred:
         """Return a value with some fields changed, as `replace` does, and the others from it when they are wanted."""
-        root, names = _root(value)
+        root, names = root_of(value)
         made = value.__class__.__new__(value.__class__)
         _set_origin(made, root)
         _set_readers(made, _getters(value.__match_args__))
@@ -88,7 +90,7 @@ def same(value: Deferred, other: Deferred, names: Iterable[str]) -> bool:
     return all(getattr(value, name) == getattr(other, name) for name in names if name in differing)
 
 
-def _root(value: Deferred) -> tuple[Deferred, Set[str]]:
+def root_of(value: T) -> tuple[T, Set[str]]:
     """Return the value that another was made of by changes, and the names of these."""
     try:
         return _origin_of(value), _changed_of(value)
@@ -98,7 +100,7 @@ def _root(value: Deferred) -> tuple[Deferred, Set[str]]:
 
 def _differing(value: Deferred, other: Deferred) -> Collection[str]:
     """Return the names of the fields that may differ between two values of a kind."""
-    (root, names), (others_root, others_names) = _root(value), _root(other)
+    (root, names), (others_root, others_names) = root_of(value), root_of(other)
     if root is others_root:
         return names | others_names
     try:

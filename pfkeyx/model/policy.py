@@ -1,9 +1,10 @@
 """Policies, what they ask for, and what they are found by."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pfkeyx.model.addresses import IPAddress, Selector
-from pfkeyx.model.deferred import Deferred, changed
+from pfkeyx.model.deferred import Deferred, changed, root_of
 from pfkeyx.model.numbers import (
     NO_POLICY_FLAGS,
     Action,
@@ -57,7 +58,9 @@ class _Identified(Deferred):
 
     __slots__ = ("_id",)
 
-    _id: PolicyId
+
+_id_of: Callable[["Policy"], PolicyId]
+_id_of, _set_id = (getattr(_Identified.__dict__["_id"], name) for name in ("__get__", "__set__"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,11 +92,17 @@ class Policy(_Identified):
     def id(self) -> PolicyId:
         """What this policy is looked up by."""
         try:
-            return self._id
+            return _id_of(self)
         except AttributeError:
-            made = PolicyId(self.selector, self.direction, self.mark, self.if_id, self.type, self.security_context)
-            object.__setattr__(self, "_id", made)
+            made = self._identify()
+            _set_id(self, made)
             return made
+
+    def _identify(self) -> PolicyId:
+        root, changes = root_of(self)
+        if root is not self and changes.isdisjoint(PolicyId.__match_args__):
+            return root.id
+        return PolicyId(self.selector, self.direction, self.mark, self.if_id, self.type, self.security_context)
 
     def as_written(self) -> "Policy":
         """Return the policy without what the kernel counts and numbers."""
