@@ -24,7 +24,7 @@ from pfkeyx.model import (
     prefix_address,
     prefix_length,
 )
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.algorithms import algorithm_attributes
 from pfkeyx.xfrm.entry import PolicyEntry, SAEntry

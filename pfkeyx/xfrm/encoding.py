@@ -1,4 +1,4 @@
-"""Whole XFRM messages as bytes, from the declarations in `messages`. What is in them is not known here.
+"""Whole XFRM messages as bytes, by their declarations. What is in them is not known here.
 
 pyroute2 encodes the same bytes, and takes many times as long over them: it makes an object of every attribute.
 """
@@ -10,15 +10,15 @@ from typing import Any
 
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import Attribute
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import layout
-from pfkeyx.xfrm import messages as wire
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 
 
 def encode(
-    message_class: Any,
+    declared: Any,
     message_type: int,
     flags: int,
     fields: dict[str, Any],
@@ -30,7 +30,7 @@ def encode(
     Of one that is among `attributes`, what was kept is left out: the kernel would take the last. Raises
     `InvalidRequestError` for a number that its field cannot hold.
     """
-    form, writers = _form(message_class)
+    form, writers = _form(declared)
     try:
         data = bytearray(_HEADER.size)
         data += form.pack(fields)
@@ -56,18 +56,18 @@ def _put(data: bytearray, number: int, payload: bytes) -> None:
 
 
 @cache
-def _form(message_class: Any) -> tuple[layout.Form, dict[str, tuple[int, Callable[[Any], bytes]]]]:
-    kinds = ((number, name, getattr(message_class, kind)) for number, name, kind in message_class.nla_map)
-    return layout.Form(message_class.fields), {name: (number, _writer(kind)) for number, name, kind in kinds}
+def _form(declared: Any) -> tuple[layout.Form, dict[str, tuple[int, Callable[[Any], bytes]]]]:
+    kinds = declared.table.kinds
+    return layout.Form(declared.fields), {name: (number, _writer(kind)) for name, (number, kind) in kinds.items()}
 
 
-def _writer(kind: Any) -> Callable[[Any], bytes]:
-    if not issubclass(kind, wire.payload_nla):
+def _writer(kind: wire.Kind) -> Callable[[Any], bytes]:
+    if kind is None or kind is bool:
         return lambda _: b""
-    if issubclass(kind, wire.scalar_nla):
-        ((_, fmt),) = kind.fields
-        return struct.Struct(fmt).pack
-    pack = kind.struct.pack
-    if issubclass(kind, wire.struct_array_nla):
-        return lambda values: b"".join(map(pack, values))
+    if isinstance(kind, str):
+        return struct.Struct(kind).pack
+    if isinstance(kind, list):
+        (element,) = kind
+        return lambda values: b"".join(map(element.pack, values))
+    pack = kind.pack
     return lambda value: bytes(pack(value))

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pfkeyx.errors import MalformedReplyError
 from pfkeyx.native import ffi, lib
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import layout
-from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.datagram import HEADER_SIZE
 
 T = TypeVar("T")
@@ -139,32 +139,26 @@ def _declare(entry: type[Entry], declared: type[layout.cstruct]) -> None:
             entry._spans[name] = slice(start, entry._end)
 
 
-def _attribute(kind: Any) -> _Read:
-    """Return what reads an attribute of a kind that the messages declare."""
+def _attribute(kind: wire.Kind) -> _Read:
+    """Return what reads an attribute that holds a kind."""
     head = _ATTRIBUTE.size
-    if issubclass(kind, wire.scalar_nla):
-        ((_, fmt),) = kind.fields
-        scalar = _field(fmt)
+    if kind is None or kind is bool:
+        return lambda *_: True  # it says by being there all that it says
+    if isinstance(kind, str):
+        scalar = _field(kind)
         return lambda message, place: scalar(message, place + head)
 
     def payload(message: bytes, place: int) -> bytes:
         (length,) = struct.unpack_from("=H", message, place)
         return message[place + head : place + length]
 
-    if issubclass(kind, wire.struct_array_nla):
-        return lambda message, place: kind.struct.decode_all(payload(message, place))
-    return lambda message, place: kind.struct.decode_from(payload(message, place), 0)[0]
-
-
-def _attributes_of(message: type[Any]) -> dict[str, tuple[int, _Read]]:
-    kinds = ((number, name, getattr(message, kind)) for number, name, kind in message.nla_map)
-    return {
-        # What has no payload says by being there all that it says.
-        name: (number, _attribute(kind) if issubclass(kind, wire.payload_nla) else lambda *_: True)
-        for number, name, kind in kinds
-    }
+    if isinstance(kind, list):
+        (element,) = kind
+        return lambda message, place: element.decode_all(payload(message, place))
+    decode = kind.decode_from
+    return lambda message, place: decode(payload(message, place), 0)[0]
 
 
 _declare(SAEntry, layout.xfrm_usersa_info)
 _declare(PolicyEntry, layout.xfrm_userpolicy_info)
-_ATTRIBUTES = _attributes_of(wire.xfrm_message)
+_ATTRIBUTES = {name: (number, _attribute(kind)) for name, (number, kind) in wire.ATTRIBUTES.kinds.items()}

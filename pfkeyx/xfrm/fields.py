@@ -1,7 +1,7 @@
 """How each field of an SA or a policy is read of a message, and of what in it. How they are written is in `codec`."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from socket import AF_INET, AF_INET6
 from typing import Any
 
@@ -48,7 +48,11 @@ class Fields(dict[str, _Read]):
 
     def differing(self, origin: Entry, other: Entry) -> set[str]:
         """Return the names of the fields that may differ between what is read of two entries."""
-        return {name for told in origin.differing(other) for name in self._made_of.get(told, ())}
+        return {name for told in origin.differing(other) for name in self.made_of(told)}
+
+    def made_of(self, told: str) -> Set[str]:
+        """Return the names of the fields that are made of a field of the struct, or of an attribute."""
+        return self._made_of.get(told, frozenset())
 
 
 def _decode_id(message: parts.Told) -> SAId:

@@ -4,17 +4,16 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST
-
 from pfkeyx.checks import check_end, check_moves, check_pair, check_sa_id
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.features import Feature
 from pfkeyx.model import SA, AddressPair, Encap, PolicyId, Template
 from pfkeyx.operation import Request
 from pfkeyx.xfrm import codec, parts
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing
 from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_REQUEST
 from pfkeyx.xfrm.probes import needs_of
 
 _ACKED = NLM_F_REQUEST | NLM_F_ACK

@@ -34,8 +34,8 @@ from pfkeyx.model import (
     prefix_length,
 )
 from pfkeyx.model.parts import NO_LIMITS
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import layout
-from pfkeyx.xfrm import messages as wire
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ IPTFS_ATTRIBUTES = (*(name for _, name in _IPTFS), "XFRMA_IPTFS_DONT_FRAG")
 UNMODELLED = tuple(name for name in wire.ATTRIBUTE_NAMES.values() if name not in _MODELLED)
 
 
-def decoding(decode: Callable[[wire.xfrm_message], T], message: wire.xfrm_message) -> T:
+def decoding(decode: Callable[[Any], T], message: Any) -> T:
     """Return what `decode` makes of a message, or raise `MalformedReplyError`."""
     try:
         return decode(message)

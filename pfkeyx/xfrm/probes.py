@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST
-
 from pfkeyx.errors import KernelError
 from pfkeyx.features import Feature, Support
 from pfkeyx.model import Attribute, Direction, Iptfs, Mode, PolicyType, SAId, any_selector
 from pfkeyx.operation import Operation, Request, ask
 from pfkeyx.xfrm import codec, parts
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing
 from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST
 
 _IS_PFKEYS = "a message of PF_KEY, which XFRM does not have"
 #: What needs the other interface.

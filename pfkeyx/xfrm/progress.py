@@ -3,16 +3,15 @@
 from functools import partial
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST
-
 from pfkeyx.checks import check_progress, check_sa_id
 from pfkeyx.errors import InvalidRequestError, MalformedReplyError
 from pfkeyx.model import SA, Progress, Replay, SAId
 from pfkeyx.operation import Batch, Operation, Request, ask
 from pfkeyx.xfrm import codec, parts
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing, only
 from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST
 
 #: A timer from whose length as it is told that of a jiffy can be told. It is short, since it would stay where we are
 #: killed before the old one is set again.

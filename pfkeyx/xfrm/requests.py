@@ -7,16 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
-from pyroute2.netlink import (
-    NLM_F_ACK,
-    NLM_F_CREATE,
-    NLM_F_DUMP,
-    NLM_F_EXCL,
-    NLM_F_REPLACE,
-    NLM_F_REQUEST,
-    nlmsg,
-)
-
 from pfkeyx.checks import (
     ADDITION_HINTS,
     check_filter,
@@ -48,10 +38,11 @@ from pfkeyx.model import (
 )
 from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, every_entry, is_dump, nothing, only_entry, received
 from pfkeyx.xfrm.encoding import encode
 from pfkeyx.xfrm.moves import MoveRequests
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 from pfkeyx.xfrm.probes import ONLY_PFKEY, Probing, needs_of
 from pfkeyx.xfrm.progress import ProgressRequests
 from pfkeyx.xfrm.tables import TableRequests
@@ -267,12 +258,15 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         acknowledgement comes. With NLM_F_DUMP a GETSA or GETPOLICY is a dump. Raises `InvalidRequestError` for what is
         declared as another message, is none that the kernel takes, or cannot be encoded.
         """
-        if not isinstance(message, nlmsg):
+        from pfkeyx.xfrm import messages
+
+        if not isinstance(message, messages.strict_msg):
             _refuse(Feature.PFKEY)
         number, flags = message["header"].get("type", 0), message["header"].get("flags", 0)
         dumps = is_dump(number, flags)
-        declared = wire.SENT.get(number)
-        if declared is None or not (isinstance(message, declared) or (dumps and isinstance(message, wire.empty_msg))):
+        declared = messages.SENT.get(number)
+        is_of_dump = dumps and isinstance(message, messages.empty_msg)
+        if declared is None or not (isinstance(message, declared) or is_of_dump):
             raise InvalidRequestError(f"send XFRM message {number}: it cannot be a {type(message).__name__}")
         answer = Answer.TABLE if dumps else Answer.ONE if number in _ANSWERED else Answer.ACK
         flags |= _ACKED if answer is Answer.ACK else NLM_F_REQUEST
@@ -330,14 +324,13 @@ def _check_can_be_found(operation: str, sa_id: SAId) -> None:
         )
 
 
-def _encoded(message: nlmsg, number: int, flags: int) -> bytearray:
+def _encoded(message: Any, number: int, flags: int) -> bytearray:
     """Return a message's bytes, made of a copy: pyroute2 encodes each only once."""
     fields = {name: value for name, value in message.items() if name != "header"}
-    declared = {name for _, name, _ in message.nla_map}
     try:
         attributes = [(slot[0], slot[1]) for slot in message["attrs"]]
         # pyroute2 would leave out what it does not know.
-        unknown = [name for name, _ in attributes if name not in declared]
+        unknown = [name for name, _ in attributes if name not in message.table.kinds]
         if unknown:
             raise InvalidRequestError(f"send XFRM message {number}: there is no attribute {unknown[0]}")
         return encode(type(message), number, flags, fields, attributes)

@@ -3,16 +3,15 @@
 from functools import partial
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, nlmsg
-
 from pfkeyx.checks import check_default_policy, check_thresholds
 from pfkeyx.features import Feature
 from pfkeyx.model import DefaultPolicy, HashThreshold, SADInfo, SPDInfo
 from pfkeyx.operation import Request
 from pfkeyx.xfrm import codec
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing, only
 from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_REQUEST
 
 
 class TableRequests:
@@ -60,12 +59,12 @@ def _threshold_attribute(name: str, threshold: HashThreshold | None) -> list[tup
     return [(name, {"lbits": threshold.local, "rbits": threshold.remote})] if threshold is not None else []
 
 
-def _decode_sad_info(message: nlmsg) -> SADInfo:
+def _decode_sad_info(message: Any) -> SADInfo:
     buckets = message.get_attr("XFRMA_SAD_HINFO")
     return SADInfo(message.get_attr("XFRMA_SAD_CNT"), buckets["sadhcnt"], buckets["sadhmcnt"])
 
 
-def _decode_spd_info(message: nlmsg) -> SPDInfo:
+def _decode_spd_info(message: Any) -> SPDInfo:
     counts, buckets = message.get_attr("XFRMA_SPD_INFO"), message.get_attr("XFRMA_SPD_HINFO")
     return SPDInfo(
         inbound=counts["incnt"],

@@ -17,28 +17,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from pyroute2.netlink import (
+from pfkeyx.errors import AnswerLostError, ClosedError, KernelError, MalformedReplyError, UnsupportedError
+from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
+from pfkeyx.operation import Batch, Exchange, Joined, Request, Stream, Transport
+from pfkeyx.xfrm import declarations as wire
+from pfkeyx.xfrm import parts
+from pfkeyx.xfrm.answers import Answer, Wire
+from pfkeyx.xfrm.datagram import DATAGRAM, HEADER_SIZE, Header, walk
+from pfkeyx.xfrm.entry import Messages
+from pfkeyx.xfrm.numbers import (
     NETLINK_ADD_MEMBERSHIP,
+    NETLINK_CAP_ACK,
     NETLINK_EXT_ACK,
-    NETLINK_XFRM,
     NLM_F_ACK,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
-    SOL_NETLINK,
 )
-
-from pfkeyx.errors import AnswerLostError, ClosedError, KernelError, MalformedReplyError, UnsupportedError
-from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
-from pfkeyx.operation import Batch, Exchange, Joined, Request, Stream, Transport
-from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm import parts
-from pfkeyx.xfrm.answers import Answer, Wire
-from pfkeyx.xfrm.datagram import DATAGRAM, HEADER_SIZE, Header, parse, walk
-from pfkeyx.xfrm.entry import Messages
 from pfkeyx.xfrm.refusal import explain
 
-_NETLINK_CAP_ACK = 10
+_SOL_NETLINK = 270  # <linux/socket.h>
 #: <linux/sockios.h>: a descriptor of a socket's namespace.
 _SIOCGSKNS = 0x894C
 #: The errno of an acknowledgement.
@@ -67,18 +65,18 @@ def open_socket(netns: str | None, groups: Sequence[int] = (), receive_buffer: i
     Raises `UnsupportedError` when the kernel has no XFRM, `NotPermittedError` without the right to enter or listen.
     """
     try:
-        descriptor = open_raw(socket.AF_NETLINK, NETLINK_XFRM, netns, receive_buffer)
+        descriptor = open_raw(socket.AF_NETLINK, socket.NETLINK_XFRM, netns, receive_buffer)
     except OSError as error:
         if error.errno == errno.EPROTONOSUPPORT:
             raise UnsupportedError("XFRM", "this kernel has no XFRM netlink: load xfrm_user") from error
         raise KernelError.of(error.errno or errno.EIO, "open XFRM socket", netns or "") from error
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM, fileno=descriptor)
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_XFRM, fileno=descriptor)
     try:
-        sock.setsockopt(SOL_NETLINK, _NETLINK_CAP_ACK, 1)
-        sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        sock.setsockopt(_SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        sock.setsockopt(_SOL_NETLINK, NETLINK_EXT_ACK, 1)
         sock.bind((0, 0))
         for group in groups:
-            sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            sock.setsockopt(_SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
     except OSError as error:
         sock.close()
         raise KernelError.of(error.errno or errno.EIO, "open XFRM socket", netns or "") from error
@@ -429,7 +427,9 @@ class _Waiting:
     def _acknowledge(self, message: bytes, flags: int) -> None:
         # A success may carry text too, so only the number decides. There are many, and pyroute2 takes long over one.
         if message[HEADER_SIZE : HEADER_SIZE + len(_SUCCESS)] != _SUCCESS:
-            acknowledgement = parse(wire.error_msg, message)
+            from pfkeyx.xfrm import messages
+
+            acknowledgement = messages.parse(messages.error_msg, message)
             refusal = parts.decoding(partial(explain, flags=flags, request=self.message), acknowledgement)
             self.refuse(-acknowledgement["error"], refusal.text, refusal.attribute)
 

@@ -473,8 +473,9 @@ def _received(sock: socket.socket) -> bytes:
     return sock.recv(1 << 16)
 
 
-def test_importing_pfkeyx_does_not_import_pyroute2() -> None:
-    code = "import sys, pfkeyx; sys.exit('pyroute2' in sys.modules or 'rich' in sys.modules)"
+@pytest.mark.parametrize("module", ["pfkeyx", "pfkeyx.xfrm.requests, pfkeyx.xfrm.transport"])
+def test_importing_what_asks_and_answers_does_not_import_pyroute2(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('pyroute2' in sys.modules or 'rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -57,8 +57,8 @@ from pfkeyx.algorithms import HMAC_SHA256_96, Kind, by_xfrm_name
 from pfkeyx.model import Encap, any_selector
 from pfkeyx.xfrm import XfrmDialect, codec, layout, parts
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.datagram import parse
 from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.messages import parse
 from tests.unit.samples import CBC, GCM, OUTBOUND, POLICIES, SHA256, SHA256_96
 
 versions: st.SearchStrategy[Literal[4, 6]] = st.sampled_from((4, 6))

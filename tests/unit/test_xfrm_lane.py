@@ -15,9 +15,10 @@ from pfkeyx import SA, MalformedReplyError
 from pfkeyx.operation import Joined
 from pfkeyx.xfrm import codec
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.datagram import HEADER_SIZE, parse
+from pfkeyx.xfrm.datagram import HEADER_SIZE
 from pfkeyx.xfrm.encoding import encode
 from pfkeyx.xfrm.entry import Entries, Messages
+from pfkeyx.xfrm.messages import parse
 from tests.unit.random_values import random_policy, random_sa
 from tests.unit.samples import OUTBOUND, POLICIES
 from tests.unit.xfrm_bytes import told_policy, told_sa
