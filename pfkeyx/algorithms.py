@@ -247,7 +247,7 @@ ALGORITHMS: tuple[Algorithm, ...] = tuple(row for row in globals().values() if i
 def by_name(name: str) -> Algorithm:
     """Return the algorithm that we call `name`.
 
-    Raises `InvalidRequestError`, with the names there are, when there is none.
+    Raises `InvalidRequestError`, with the names that are like it, or with all, when there is none.
 
     >>> by_name("aes-gcm").salt_bits
     32
@@ -255,7 +255,12 @@ def by_name(name: str) -> Algorithm:
     for row in ALGORITHMS:
         if row.name == name:
             return row
-    raise InvalidRequestError(f"unknown algorithm {name!r}: take one of {', '.join(r.name for r in ALGORITHMS)}")
+    from difflib import get_close_matches
+
+    names = [row.name for row in ALGORITHMS]
+    close = get_close_matches(name.lower(), names)
+    choice = f"did you mean {' or '.join(close)}?" if close else f"take one of {', '.join(names)}"
+    raise InvalidRequestError(f"unknown algorithm {name!r}: {choice}")
 
 
 def by_ikev2_id(transform_type: int | None, transform_id: int) -> tuple[Algorithm, int]:

@@ -12,6 +12,12 @@ _HEAD = """\
 <!-- This page is written from the parser by `python -m tests.pages`; the manual page pfkeyx(8) is made of it. -->
 """
 _SEE_ALSO = """
+## JSON
+
+What `--json` prints is one object, or with `monitor` and a live `top` one a line. Its `version` is 1 until what is
+printed now would mean something else. The [schema](output.schema.json) has each command's. SAs and policies are written
+as in [files](file.md).
+
 ## See also
 
 [pfkeyx-file(5)](file.md), which `apply` reads and `export` writes; ip-xfrm(8).

@@ -18,14 +18,14 @@ _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "integer"}
 _HEX: Schema = {"type": "string", "pattern": f"^(?:(?:0x)?(?:[0-9a-fA-F]{{2}})*|{HIDDEN})$"}
 _MASKED: Schema = {"anyOf": [_NUMBER, {"type": "string", "pattern": "^(0x[0-9a-f]+|[0-9]+)(/(0x[0-9a-f]+|[0-9]+))?$"}]}
-_SPI: Schema = {"anyOf": [{"type": "string", "pattern": "^(0x[0-9a-fA-F]+|[0-9]+)$"}, _NUMBER]}
+SPI: Schema = {"anyOf": [{"type": "string", "pattern": "^(0x[0-9a-fA-F]+|[0-9]+)$"}, _NUMBER]}
 _SIMPLE: dict[Any, Schema] = {
     bool: {"type": "boolean"},
     int: _NUMBER,
     str: _TEXT,
     bytes: _TEXT,
     Key: _HEX,
-    "spi": _SPI,
+    "spi": SPI,
     Mark: _MASKED,
     Port: _MASKED,
     Attribute: {
@@ -46,20 +46,21 @@ def schema() -> Schema:
     """Return the schema of a document: what `pfkeyx export json` writes, and `apply` reads."""
     definitions: dict[str, Schema] = {}
     lists = {
-        name: {"type": "array", "items": _of(kind, definitions)} for name, kind in (("sa", SA), ("policy", Policy))
+        name: {"type": "array", "items": of_type(kind, definitions)} for name, kind in (("sa", SA), ("policy", Policy))
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "SAs and policies, as pfkeyx writes and reads them",
         "type": "object",
-        "properties": {"version": {"const": VERSION}, "default_policy": _of(DefaultPolicy, definitions), **lists},
+        "properties": {"version": {"const": VERSION}, "default_policy": of_type(DefaultPolicy, definitions), **lists},
         "required": ["version"],
         "additionalProperties": False,
         "$defs": definitions,
     }
 
 
-def _of(kind: Any, definitions: dict[str, Schema]) -> Schema:
+def of_type(kind: Any, definitions: dict[str, Schema]) -> Schema:
+    """Return the schema of a type of the model; what it refers to is added to the definitions."""
     if isinstance(kind, UnionType):
         return _of_union(frozenset(get_args(kind)) - {NoneType}, definitions)
     if get_origin(kind) in (tuple, Sequence):
@@ -81,15 +82,15 @@ def _of_union(kinds: frozenset[Any], definitions: dict[str, Schema]) -> Schema:
     if kinds in (frozenset(get_args(IPAddress)), frozenset(get_args(Prefix))):
         return _TEXT
     if kinds == frozenset(get_args(Encap)):
-        return {"anyOf": [_of(kind, definitions) for kind in get_args(Encap)]}
+        return {"anyOf": [of_type(kind, definitions) for kind in get_args(Encap)]}
     (kind,) = kinds
-    return _of(kind, definitions)
+    return of_type(kind, definitions)
 
 
 def _of_list(kinds: tuple[Any, ...], definitions: dict[str, Schema]) -> Schema:
     if len(kinds) == 1 or kinds[1] is Ellipsis:
-        return {"type": "array", "items": _of(kinds[0], definitions)}
-    items = [_of(kind, definitions) for kind in kinds]
+        return {"type": "array", "items": of_type(kinds[0], definitions)}
+    items = [of_type(kind, definitions) for kind in kinds]
     return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
 
 
@@ -100,7 +101,7 @@ def _of_dataclass(kind: Any, definitions: dict[str, Schema]) -> Schema:
         if kind is SA
         else {field.name: field.default for field in fields(kind)}
     )
-    properties = {name: dict(_of(of, definitions)) for name, of in types.items()}
+    properties = {name: dict(of_type(of, definitions)) for name, of in types.items()}
     for name, found in properties.items():
         if isinstance(defaults[name], (bool, int, str)) and defaults[name] is not MISSING:
             found["default"] = to_plain(defaults[name])

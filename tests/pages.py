@@ -6,7 +6,7 @@ from pathlib import Path
 from pfkeyx import SA, Policy, Template
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind
 from pfkeyx.cli.parser import make_parser
-from tests import linux
+from tests import linux, output_schema
 from tests.command_page import command_page
 from tests.document_schema import schema_text
 from tests.features_page import feature_rows
@@ -247,6 +247,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/features.md": features,
     "reference/document.schema.json": schema_text,
     "reference/migration.md": migration,
+    "reference/output.schema.json": output_schema.schema_text,
     "reference/names.md": names,
     "reference/pfkey.md": pfkey,
     "reference/xfrm.md": xfrm,

@@ -39,7 +39,7 @@ from pfkeyx.model import (
 )
 
 #: What it means when the kernel does not add an SA.
-ADDITION_HINTS = {errno.EEXIST: "an SPI that get_spi reserved is completed by update_sa"}
+ADDITION_HINTS = {errno.EEXIST: "an SPI that was reserved is completed by an update"}
 #: Mobile IPv6's headers (RFC 6275 §6.3, §6.4): their SAs are a care-of address, and have no SPI.
 _WITHOUT_SPI = (Protocol(43), Protocol(60))
 _NOT_OUTBOUND = SAFlag.DECAP_DSCP | SAFlag.ICMP | SAFlag.WILDCARD_RECEIVE
@@ -236,7 +236,7 @@ _COMBINATIONS: Sequence[tuple[Callable[[SA], bool], str]] = (
     (
         # RFC 3173 has no sequence numbers: the kernel would take each packet for number 0, and drop it.
         lambda it: it.id.protocol is Protocol.IPCOMP and it.replay_window != 0,
-        "IPComp has no sequence numbers that a replay window could be of; give replay_window=0",
+        "IPComp has no sequence numbers that a replay window could be of; take a window of 0",
     ),
     (
         lambda it: it.encap is not None and it.id.protocol is not Protocol.ESP,
@@ -258,7 +258,10 @@ _COMBINATIONS: Sequence[tuple[Callable[[SA], bool], str]] = (
         lambda it: it.id.protocol in _WITHOUT_SPI and (it.mode is not Mode.ROUTE_OPTIMIZATION or it.care_of is None),
         "an SA of Mobile IPv6 has mode route_optimization and a care_of",
     ),
-    (lambda it: _is_outbound(it) and it.replay_window != 0, "an outbound SA checks no replays; give replay_window=0"),
+    (
+        lambda it: _is_outbound(it) and it.replay_window != 0,
+        "an outbound SA checks no replays; take a window of 0",
+    ),
     (
         lambda it: _is_outbound(it) and bool(it.flags & _NOT_OUTBOUND),
         "an outbound SA takes none of the flags DECAP_DSCP, ICMP and WILDCARD_RECEIVE",

@@ -260,10 +260,12 @@ def run_default(options: argparse.Namespace) -> int:
         if wanted:
             engine.set_default_policy(DefaultPolicy(**{**_actions(default), **wanted}))
             default = engine.get_default_policy()
-    actions = zip(("in", "fwd", "out"), _actions(default).values(), strict=True)
     if options.json:
-        print_json(default_policy={name: str(value) for name, value in actions})
+        from pfkeyx.document.plain import to_plain
+
+        print_json(default_policy=to_plain(default))
     else:
+        actions = zip(("in", "fwd", "out"), _actions(default).values(), strict=True)
         show(f"{name:3}  {value}" for name, value in actions)
     return DONE
 

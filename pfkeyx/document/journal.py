@@ -15,7 +15,7 @@ from pfkeyx.errors import (
     UnsupportedError,
 )
 from pfkeyx.migration.methods import MARGIN, hides_keys
-from pfkeyx.model import SA, DefaultPolicy, Policy
+from pfkeyx.model import SA, DefaultPolicy, Direction, Policy
 from pfkeyx.operation import Batch, Operation, Request
 
 
@@ -138,9 +138,10 @@ def ahead(sa: SA, margin: int) -> SA:
 
 
 def ahead_of_now(sa: SA) -> SA:
-    """Return an SA that was just read, ahead of what it can have sent since: nothing, if it has sent nothing yet."""
-    has_sent = sa.replay is not None and sa.replay.outbound > 0
-    return ahead(sa, min(MARGIN, numbers_left(sa)) if has_sent else 0)
+    """Return an SA that was just read, ahead of what it can have sent since, if it is not known to be inbound."""
+    has_only_received = sa.replay is not None and sa.replay.inbound > 0 == sa.replay.outbound
+    is_inbound = sa.direction is Direction.IN or has_only_received
+    return sa if is_inbound else ahead(sa, min(MARGIN, numbers_left(sa)))
 
 
 def numbers_left(sa: SA) -> int:

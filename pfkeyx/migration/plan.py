@@ -72,7 +72,7 @@ class SAMove:
     def as_json(self) -> dict[str, Any]:
         """Return the move as what `json.dumps` takes; no key is in it."""
         return {
-            "spi": self.before.id.spi,
+            "spi": f"{self.before.id.spi:#010x}",
             "protocol": str(self.before.id.protocol),
             "from": _ends_as_json(self.before),
             "to": _ends_as_json(self.after),

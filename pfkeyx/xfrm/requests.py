@@ -56,7 +56,7 @@ _UPDATE_HINTS = {
     errno.EINVAL: "of an SA that is in use, only limits, ports, output mark and interface id can be changed; "
     "for the rest delete it, and add it anew",
 }
-_POLICY_HINTS = {errno.EEXIST: "update_policy replaces it"}
+_POLICY_HINTS = {errno.EEXIST: "an update replaces it"}
 
 #: Messages that are answered by one message; any other by an acknowledgement.
 _ANSWERED = {

@@ -20,6 +20,7 @@ import pfkeyx.pfkey.describe
 import pfkeyx.probing
 import pfkeyx.xfrm.describe  # noqa: F401
 from pfkeyx.cli import INTERRUPTED, main
+from tests.output_schema import check_output
 
 NOBODY = 65534
 
@@ -28,14 +29,17 @@ NOBODY = 65534
 class Done:
     """What a command left."""
 
+    arguments: tuple[str, ...]
     status: int
     out: str
     err: str
 
     @property
     def json(self) -> Any:
-        """The one object that it printed."""
-        return json.loads(self.out)
+        """The one object that it printed, which is as the published schema says."""
+        printed = json.loads(self.out)
+        check_output(self.arguments, printed)
+        return printed
 
 
 def pfkeyx_does(*arguments: str, given: str = "", user: int = 0) -> Done:
@@ -48,7 +52,7 @@ def pfkeyx_does(*arguments: str, given: str = "", user: int = 0) -> Done:
         _, status = os.waitpid(child, 0)
         for file in files[1:]:
             file.seek(0)
-        return Done(os.waitstatus_to_exitcode(status), files[1].read(), files[2].read())
+        return Done(arguments, os.waitstatus_to_exitcode(status), files[1].read(), files[2].read())
 
 
 def works(*arguments: str, given: str = "") -> Done:

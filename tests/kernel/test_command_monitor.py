@@ -9,6 +9,7 @@ from pfkeyx import Engine
 from pfkeyx.opening import EngineName
 from tests.kernel.command import pfkeyx_does, running
 from tests.kernel.values import make_policies, make_sa
+from tests.output_schema import check_output
 
 
 def test_events_come_as_lines(engine: Engine, engine_name: EngineName) -> None:
@@ -26,6 +27,7 @@ def test_events_come_as_json_without_keys(engine: Engine, engine_name: EngineNam
     with running("monitor", "sa", "--json", "--engine", engine_name) as lines:
         engine.add_sa(make_sa(6))
         plain = json.loads(lines.readline())
+    check_output(["monitor", "--json"], plain)
     assert (plain["version"], plain["event"]) == (1, "sa_change")
     assert plain["sa"]["encryption"]["key"] == "hidden"
     assert plain["time"] > 0

@@ -53,7 +53,7 @@ def test_the_default_policy_is_shown_and_set(own_network_namespace: None) -> Non
     assert refused.status == 2
     assert "your own connection" in refused.err
     done = works("policy", "default", "--fwd", "block", "--yes", "--json")
-    assert done.json["default_policy"] == {"in": "allow", "fwd": "block", "out": "allow"}
+    assert done.json["default_policy"] == {"inbound": "allow", "forward": "block", "outbound": "allow"}
     works("policy", "default", "--fwd", "allow")
     done = pfkeyx_does("--engine", "pfkey", "policy", "default")
     assert (done.status, "xfrm" in done.err) == (3, True)

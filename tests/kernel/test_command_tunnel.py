@@ -1,11 +1,15 @@
 """`pfkeyx tunnel`, `address-update` and `top` on a real kernel, as a process, with live SAs."""
 
+import signal
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from pfkeyx import AES_GCM, Encryption, Engine, Key, UdpEncap
 from tests.kernel.command import pfkeyx_does, works
+from tests.kernel.interruption import InterruptedTransport, Moment, kill_this_process
 from tests.kernel.values import ADDRESSES, make_sa
 
 GCM = "--encryption", "aes-gcm"
@@ -45,6 +49,30 @@ def test_a_tunnel_is_added_listed_moved_and_deleted(own_network_namespace: None)
     assert works("tunnel", "delete", "--reqid", "7").out.startswith("deleted:\n")
     with Engine.open("xfrm") as engine:
         assert (engine.dump_sas(), engine.dump_policies()) == ([], [])
+
+
+def test_a_move_that_is_killed_is_finished_by_the_same_command(
+    own_network_namespace: None,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = ADDRESSES[4]
+    move = "tunnel", "move", "--reqid", "7", "--local", str(at.roaming_later), "--method", "REPLACE"
+    blocked = 0
+    for number in count(1):
+        add_tunnel(4, *GCM, "--generate-keys")
+        dying = partial(InterruptedTransport, {Moment(number, after=True): kill_this_process})
+        with monkeypatch.context() as patch:
+            patch.setattr("pfkeyx.xfrm.XfrmTransport", lambda *_, dying=dying: dying())
+            done = pfkeyx_does(*move)
+        if done.status == 0:
+            break
+        assert done.status == -signal.SIGKILL
+        blocked += "blocked by a move that was interrupted: move it again to finish" in works("tunnel", "list").out
+        works(*move)
+        assert works("tunnel", "list").out.startswith(f"{at.roaming_later} - {at.gateway}  reqid 7  up\n")
+        works("tunnel", "delete", "--reqid", "7")
+    assert number > 2
+    assert blocked > 0
 
 
 def test_keys_of_a_tunnel_are_read_outbound_first(own_network_namespace: None, tmp_path: Path) -> None:  # noqa: ARG001

@@ -121,7 +121,7 @@ def test_a_bad_policy_is_refused_before_anything_is_sent(engine_name: EngineName
 
 
 def test_an_unknown_algorithm_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InvalidRequestError, match=r"unknown algorithm 'aes-gcmx': take one of .*aes-gcm"):
+    with pytest.raises(InvalidRequestError, match=r"unknown algorithm 'aes-gcmx': did you mean aes-gcm"):
         by_name("aes-gcmx")
 
 

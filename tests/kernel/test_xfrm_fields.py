@@ -164,7 +164,7 @@ def test_a_reserved_spi_with_mark_and_interface_becomes_an_sa(engine: Engine, fa
     sa = replace(sa, id=replace(sa.id, mark=mark))
     larval = engine.get_sa(sa.id)
     assert (larval.id, larval.if_id, larval.encryption) == (sa.id, 9, None)
-    with pytest.raises(AlreadyExistsError, match="completed by update_sa"):
+    with pytest.raises(AlreadyExistsError, match="completed by an update"):
         engine.add_sa(sa)
     engine.update_sa(sa)
     assert [found.as_written() for found in engine.dump_sas()] == [sa]

@@ -192,7 +192,10 @@ ATTEMPTS: list[tuple[Attempt, str]] = [
     (lambda e: e.add_sa(replace(OUTBOUND, source="192.0.2.1")), "'192.0.2.1' is no address"),  # type: ignore[arg-type]
     (lambda e: e.get_sa(SAId("192.0.2.1", 5)), "'192.0.2.1' is no address"),  # type: ignore[arg-type]
     (lambda e: e.get_sa(SAId(ip_address("fe80::1%lo"), 5)), "fe80::1%lo has a zone"),
-    (lambda e: e.add_sa(replace(IPCOMP, replay_window=32)), "IPComp has no sequence numbers .* give replay_window=0"),
+    (
+        lambda e: e.add_sa(replace(IPCOMP, replay_window=32)),
+        "IPComp has no sequence numbers .* take a window of 0",
+    ),
     (lambda e: e.add_sa(replace(OUTBOUND, compression=DEFLATE)), "esp does not compress"),
     (lambda e: e.add_sa(replace(OUTBOUND, security_context=SecurityContext(b""))), "has 1 to 4096 bytes, not 0"),
     (
@@ -247,7 +250,7 @@ NO_SA: list[tuple[SA, str]] = [
     (replace(IN_IPTFS, iptfs=Iptfs(drop_time_us=1 << 32)), "drop_time_us 4294967296 does not fit 32 bits"),
     (replace(OUT_IPTFS, iptfs=Iptfs(queue_octets=-1)), "queue_octets -1 does not fit 32 bits"),
     (replace(OUTBOUND, direction=Direction.FORWARD), "an SA's direction is in or out, not fwd"),
-    (replace(OUT, replay_window=32), "an outbound SA checks no replays; give replay_window=0"),
+    (replace(OUT, replay_window=32), "an outbound SA checks no replays; take a window of 0"),
     (replace(OUT, flags=SAFlag.DECAP_DSCP), "an outbound SA takes none of the flags DECAP_DSCP"),
     (replace(OUT, flags=SAFlag.ICMP), "an outbound SA takes none of the flags"),
     (replace(OUT, flags=SAFlag.WILDCARD_RECEIVE), "an outbound SA takes none of the flags"),

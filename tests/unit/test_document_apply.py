@@ -280,8 +280,11 @@ def test_sequence_numbers_are_put_ahead_and_never_beyond_the_last() -> None:
     assert ahead(OUTBOUND, 10).replay == Replay(51, 0, (0,))
     # It may have sent something since, whatever it had when it was read.
     assert ahead(INBOUND, 10).replay == Replay(10, 39, (0xFFFFFFFF,))
-    assert ahead_of_now(INBOUND) == INBOUND
     assert ahead_of_now(OUTBOUND).replay == Replay(41 + 4096, 0, (0,))
+    assert ahead_of_now(replace(OUTBOUND, replay=Replay(0, 0, (0,)))).replay == Replay(4096, 0, (0,))
+    assert ahead_of_now(INBOUND) == INBOUND
+    declared = replace(INBOUND, direction=Direction.IN, replay=Replay(0, 0, (0,)))
+    assert ahead_of_now(declared) == declared
     assert ahead(NEW_OUTBOUND, 10) == NEW_OUTBOUND
     nearly = replace(OUTBOUND, replay=Replay(0xFFFFFFF0, 0))
     assert ahead(nearly, 15).replay == Replay(0xFFFFFFFF, 0)

@@ -190,7 +190,7 @@ def test_a_refusal_names_operation_and_object(ends: Ends) -> None:
     peer.answer(peer.receive(), errno.EEXIST)
     (refusal,) = finish(exchange)
     assert isinstance(refusal, AlreadyExistsError)
-    hint = "an SPI that get_spi reserved is completed by update_sa"
+    hint = "an SPI that was reserved is completed by an update"
     assert str(refusal) == f"add SA {SA_}: File exists ({hint})"
 
 

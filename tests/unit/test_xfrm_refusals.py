@@ -85,7 +85,7 @@ def test_a_refusal_shows_what_the_kernel_says_and_what_is_known_of_it(
     ends: tuple[XfrmTransport, socket.socket],
 ) -> None:
     refusal = refusal_of(ends, DIALECT.add_sa(OUTBOUND), error=errno.EEXIST, text="it is there")
-    assert refusal.detail == "it is there; an SPI that get_spi reserved is completed by update_sa"
+    assert refusal.detail == "it is there; an SPI that was reserved is completed by an update"
     copied = pickle.loads(pickle.dumps(refusal_of(ends, DIALECT.add_sa(OUTBOUND), error=errno.EINVAL, missing=2)))
     assert copied.attribute == "XFRMA_ALG_CRYPT"
 
