@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := pyproject.toml setup.py build_ffi.py build_share.py $(wildcard _native/*)
 
-.PHONY: demo test test-addrupdate soak lint clean
+.PHONY: demo test test-addrupdate soak bench lint clean
 
 demo: .venv/ready
 	$(BIN)/python lab/run $(if $(KERNEL),--kernel $(KERNEL)) --rwdir . --env TERM --env COLUMNS -- \
@@ -26,6 +26,13 @@ soak: .venv/ready
 	$(PYTHON) lab/setup --tests
 	SOAK=1 $(BIN)/tox run
 	SOAK=1 $(BIN)/tox run -e addrupdate-6.1,addrupdate-6.12,addrupdate-7
+
+# How fast it is, on the newest kernel: ratios to a bare loop and to `ip`, which are kept in bench/results.
+bench: .venv/ready
+	$(PYTHON) lab/setup --tests
+	mkdir -p bench/results
+	$(BIN)/python lab/run --kernel 7 --rwdir bench/results -- \
+		unshare --net $(BIN)/python -m bench --output bench/results/7.json $(SIZES)
 
 lint: .venv/ready
 	$(BIN)/tox run -e lint,types
