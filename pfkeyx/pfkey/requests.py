@@ -1,7 +1,7 @@
 """What can be asked over PF_KEY, as requests: each names its message, and how its answer is read."""
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -16,6 +16,7 @@ from pfkeyx.model import (
     DefaultPolicy,
     Encap,
     HashThreshold,
+    IPAddress,
     Policy,
     PolicyId,
     PolicyType,
@@ -120,8 +121,9 @@ class PfkeyDialect:
             message = Message(MessageType.X_SPDDELETE, extensions=codec.policy_id_extensions(policy_id))
         return make_request("delete policy", policy_id, message, Answer.ACK, nothing)
 
-    def dump_policies(self) -> Request[Sequence[Policy]]:
-        """Return the request that reads all policies (SADB_X_SPDDUMP)."""
+    def dump_policies(self, near: Collection[IPAddress] | None = None) -> Request[Sequence[Policy]]:
+        """Return the request that reads all policies (SADB_X_SPDDUMP), wherever they are."""
+        del near
         return make_request("dump policies", "", Message(MessageType.X_SPDDUMP), Answer.DUMP, _policies)
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:

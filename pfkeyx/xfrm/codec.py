@@ -1,7 +1,7 @@
 """SAs and policies to XFRM messages and back. What is asked for, and of which socket, is not decided here."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
 from typing import Any
@@ -27,7 +27,7 @@ from pfkeyx.model import (
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.algorithms import algorithm_attributes
-from pfkeyx.xfrm.entry import PolicyEntry, SAEntry
+from pfkeyx.xfrm.entry import Messages, PolicyEntry, SAEntry
 from pfkeyx.xfrm.fields import POLICY_FIELDS, SA_FIELDS, decode_replay
 
 #: What the kernel tells XFRMA_ETIMER_THRESH in; it is set in jiffies.
@@ -200,6 +200,12 @@ def decode_policy(message: parts.Told, info: Any = None) -> Policy:
 def read_policy(message: bytes) -> Policy:
     """Return the policy of a NEWPOLICY, of which nothing is worked out before it is looked at."""
     return Policy.read(PolicyEntry(message), POLICY_FIELDS)
+
+
+def read_policies_near(addresses: Sequence[bytes], messages: Messages) -> Sequence[Policy]:
+    """Return those policies of a dump that may have a template at one of these addresses."""
+    entries = map(PolicyEntry, messages)
+    return [Policy.read(entry, POLICY_FIELDS) for entry in entries if entry.may_be_at(addresses)]
 
 
 @dataclass(frozen=True, slots=True)

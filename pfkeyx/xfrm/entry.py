@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Self, TypeVar
 
 from pfkeyx.errors import MalformedReplyError
+from pfkeyx.model import ADDRESSED_MODES
 from pfkeyx.native import ffi, lib
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import layout
@@ -77,6 +78,20 @@ class PolicyEntry(Entry):
 
     __slots__ = ()
 
+    def may_be_at(self, addresses: Sequence[bytes]) -> bool:
+        """Return whether a template is at one of these addresses, at any, or where the hosts are.
+
+        It is asked of every policy there is to find those of one tunnel, so nothing is made of the others.
+        """
+        templates = _payload(self._message, self._places[_TEMPLATES])
+        for at in range(0, len(templates), _TEMPLATE_SIZE):
+            ends = [templates[at + place : at + place + 16] for place in _ENDS]
+            if templates[at + _MODE] not in _ADDRESSED or not all(map(any, ends)):
+                return True
+            if any(end.startswith(address) for end in ends for address in addresses):
+                return True
+        return False
+
 
 class Entries(Sequence[T]):
     """Entries that came together, as values, each of which is made when it is looked at."""
@@ -139,6 +154,14 @@ def _declare(entry: type[Entry], declared: type[layout.cstruct]) -> None:
             entry._spans[name] = slice(start, entry._end)
 
 
+def _payload(message: bytes, place: int) -> bytes:
+    """Return the bytes of an attribute, none where it is not there."""
+    if not place:
+        return b""
+    length, _ = _ATTRIBUTE.unpack_from(message, place)
+    return message[place + _ATTRIBUTE.size : place + length]
+
+
 def _attribute(kind: wire.Kind) -> _Read:
     """Return what reads an attribute that holds a kind."""
     head = _ATTRIBUTE.size
@@ -148,17 +171,19 @@ def _attribute(kind: wire.Kind) -> _Read:
         scalar = _field(kind)
         return lambda message, place: scalar(message, place + head)
 
-    def payload(message: bytes, place: int) -> bytes:
-        (length,) = struct.unpack_from("=H", message, place)
-        return message[place + head : place + length]
-
     if isinstance(kind, list):
         (element,) = kind
-        return lambda message, place: element.decode_all(payload(message, place))
+        return lambda message, place: element.decode_all(_payload(message, place))
     decode = kind.decode_from
-    return lambda message, place: decode(payload(message, place), 0)[0]
+    return lambda message, place: decode(_payload(message, place), 0)[0]
 
 
 _declare(SAEntry, layout.xfrm_usersa_info)
 _declare(PolicyEntry, layout.xfrm_userpolicy_info)
 _ATTRIBUTES = {name: (number, _attribute(kind)) for name, (number, kind) in wire.ATTRIBUTES.kinds.items()}
+
+_TEMPLATES, _ = _ATTRIBUTES["XFRMA_TMPL"]
+_TEMPLATE_SIZE = layout.xfrm_user_tmpl.size()
+_ENDS = layout.xfrm_user_tmpl.offset("id"), layout.xfrm_user_tmpl.offset("saddr")  # an xfrm_id begins with its address
+_MODE = layout.xfrm_user_tmpl.offset("mode")
+_ADDRESSED = bytes(ADDRESSED_MODES)

@@ -6,6 +6,7 @@ addresses, SPIs and ports, which are in network order.
 
 import struct
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, ClassVar
 
 
@@ -22,6 +23,11 @@ class cstruct:
     @classmethod
     def size(cls) -> int:
         return cls._form.size
+
+    @classmethod
+    def offset(cls, name: str) -> int:
+        """Return where a field begins."""
+        return sum(size_of(fmt) for _, fmt in takewhile(lambda field: field[0] != name, cls.fields))
 
     @classmethod
     def decode_from(cls, data: Any, offset: int) -> tuple[dict[str, Any], int]:

@@ -2,7 +2,7 @@
 
 import errno
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -26,6 +26,7 @@ from pfkeyx.events import Acquire
 from pfkeyx.features import Feature, Support
 from pfkeyx.model import (
     SA,
+    IPAddress,
     Policy,
     PolicyId,
     PolicyType,
@@ -230,10 +231,16 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         needs = needs_of(attributes)
         return Request("expire policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
 
-    def dump_policies(self) -> Request[Sequence[Policy]]:
-        """Return the request that reads all policies (XFRM_MSG_GETPOLICY with NLM_F_DUMP)."""
+    def dump_policies(self, near: Collection[IPAddress] | None = None) -> Request[Sequence[Policy]]:
+        """Return the request that reads all policies, or those near some ends (XFRM_MSG_GETPOLICY with NLM_F_DUMP).
+
+        The kernel tells all of them; of others no value is made.
+        """
         message = encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
-        return Request("dump policies", "", Wire(message, Answer.DUMP), partial(every_entry, read=codec.read_policy))
+        decode: Callable[[Any], Sequence[Policy]] = partial(every_entry, read=codec.read_policy)
+        if near is not None:
+            decode = partial(codec.read_policies_near, [address.packed for address in near])
+        return Request("dump policies", "", Wire(message, Answer.DUMP), decode)
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:
         """Return the request that deletes every policy of a type (XFRM_MSG_FLUSHPOLICY)."""

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from pfkeyx import SA, MalformedReplyError
+from pfkeyx import SA, AddressUpdate, MalformedReplyError, Mode, Policy
+from pfkeyx.migration.templates import concerns
+from pfkeyx.model import IPAddress
 from pfkeyx.operation import Joined
 from pfkeyx.xfrm import codec
 from pfkeyx.xfrm import messages as wire
@@ -130,6 +132,22 @@ def test_the_entries_of_a_dump_are_a_sequence() -> None:
     assert not Joined([])
     with pytest.raises(IndexError):
         joined[5]
+
+
+def test_of_a_thousand_policies_none_is_left_out_that_a_move_concerns() -> None:
+    generator = random.Random(4)
+    policies = [codec.read_policy(told_policy(random_policy(generator))) for _ in range(1000)]
+    ends = {end for policy in policies for t in policy.templates for end in (t.source, t.destination) if end}
+    messages = Messages(b"".join(map(told_policy, policies)), len(policies))
+    for old in generator.sample([end for end in sorted(ends, key=str) if end.version == 4], 15):
+        update = AddressUpdate(old, IPv4Address("203.0.113.77"))
+        near = codec.read_policies_near([old.packed], messages)
+        assert [policy for policy in near if concerns(update, policy)] == [p for p in policies if concerns(update, p)]
+        assert not any(_is_elsewhere(policy, old) for policy in near)
+
+
+def _is_elsewhere(policy: Policy, end: IPAddress) -> bool:
+    return all(t.mode is Mode.TUNNEL and end not in (t.source, t.destination) for t in policy.templates)
 
 
 @pytest.mark.parametrize("network", [ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
