@@ -53,12 +53,14 @@ def _panel(results: Results, left: int, title: str, case: str, ours: str, peer: 
         yield _text(left - 5, y(10**power) + 4, f"{10**power:g}", 'text-anchor="end"')
     for size in mine:
         yield _text(x(size), _BOTTOM + 15, f"{size:,}", 'text-anchor="middle"')
-    for name, colour, row in ((ours, _OURS, 0), (peer, _PEER, 1), (FLOOR, _GROUND, 2)):
-        line = "L".join(f"{x(size):.1f} {y(result.each(name)):.1f}" for size, result in mine.items())
+    for name, colour, begin in ((ours, _OURS, 0), (peer, _PEER, 62), (FLOOR, _GROUND, 172)):
+        points = [(x(size), y(result.each(name))) for size, result in mine.items()]
+        line = "L".join(f"{at_x:.1f} {at_y:.1f}" for at_x, at_y in points)
         yield f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>'
-        label = "pfkeyx" if name == ours else name
-        yield f'<path d="M{left + row * 72} {_BOTTOM + 36}h14" stroke="{colour}" stroke-width="2"/>'
-        yield _text(left + row * 72 + 18, _BOTTOM + 40, label, "")
+        for at_x, at_y in points:
+            yield f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="3" fill="{colour}"/>'
+        yield f'<path d="M{left + begin} {_BOTTOM + 36}h14" stroke="{colour}" stroke-width="2"/>'
+        yield _text(left + begin + 18, _BOTTOM + 40, "pfkeyx" if name == ours else name, "")
 
 
 def _text(x: float, y: float, text: str, style: str) -> str:
