@@ -15,7 +15,7 @@ author = "the pfkeyx authors"
 version = release = pfkeyx.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 include_patterns = ["*.md", "docs/**.md", "docs/**/*.md", "docker/README.md", "kernel/README.md", "lab/README.md"]
-exclude_patterns = [".*", "build", "dist", "*.egg-info", "pfkeyx", "tests", "bench", "_native"]
+exclude_patterns = [".*", "build", "dist", "*.egg-info", "pfkeyx", "tests", "bench", "examples", "_native"]
 root_doc = "docs/index"
 
 html_theme = "furo"
@@ -29,7 +29,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-_TYPE_VARIABLES = r"pfkeyx\.(aio|engine)\.(AnyMessage|T)"
+_TYPE_VARIABLES = r"pfkeyx\.(aio|engine|testing\.namespace)\.(AnyMessage|T)"
 # What operations are made of is internal; `Engine.run` only hands it on.
 _OPERATIONS = r"pfkeyx\.(dialect|operation)\..*"
 # What is Python's own is not looked up, which would take the network.

@@ -36,7 +36,26 @@ def probe_algorithms(engine: Engine) -> dict[Algorithm, Support]:
     """
     if engine.name == "pfkey":
         return _registered(engine)
-    return {algorithm: _tried(engine, algorithm) for algorithm in ALGORITHMS}
+    return {algorithm: probe_algorithm(engine, algorithm) for algorithm in ALGORITHMS}
+
+
+def probe_algorithm(engine: Engine, algorithm: Algorithm) -> Support:
+    """Return whether the kernel can use one algorithm now, asked over XFRM; see `probe_algorithms`."""
+    if not algorithm.on_xfrm:
+        return Support(False, "XFRM has no name for it: open the pfkey engine")
+    try:
+        engine.update_sa(_nobodys_sa(algorithm))
+    except NotFoundError as error:
+        # ENOENT is the crypto layer's, ESRCH that of the SAD.
+        if error.errno == errno.ESRCH:
+            return Support(True, "the kernel takes an SA with it")
+        return Support(False, "the kernel has no implementation of it")
+    except (KernelError, InvalidRequestError, UnsupportedError) as error:
+        code = error.errno if isinstance(error, KernelError) else None
+        if code in (errno.ENOSYS, errno.EPROTONOSUPPORT):
+            return Support(False, "the kernel was built without it, or without its protocol")
+        return Support(None, f"the probe ended in: {error}", error if isinstance(error, KernelError) else None)
+    return Support(None, "the probe was accepted, which it should not be")
 
 
 def _registered(engine: Engine) -> dict[Algorithm, Support]:
@@ -53,24 +72,6 @@ def _registered(engine: Engine) -> dict[Algorithm, Support]:
         else:
             answers[algorithm] = Support(False, "the kernel does not list it")
     return answers
-
-
-def _tried(engine: Engine, algorithm: Algorithm) -> Support:
-    if not algorithm.on_xfrm:
-        return Support(False, "XFRM has no name for it: open the pfkey engine")
-    try:
-        engine.update_sa(_nobodys_sa(algorithm))
-    except NotFoundError as error:
-        # ENOENT is the crypto layer's, ESRCH that of the SAD.
-        if error.errno == errno.ESRCH:
-            return Support(True, "the kernel takes an SA with it")
-        return Support(False, "the kernel has no implementation of it")
-    except (KernelError, InvalidRequestError, UnsupportedError) as error:
-        code = error.errno if isinstance(error, KernelError) else None
-        if code in (errno.ENOSYS, errno.EPROTONOSUPPORT):
-            return Support(False, "the kernel was built without it, or without its protocol")
-        return Support(None, f"the probe ended in: {error}", error if isinstance(error, KernelError) else None)
-    return Support(None, "the probe was accepted, which it should not be")
 
 
 def _nobodys_sa(algorithm: Algorithm) -> SA:

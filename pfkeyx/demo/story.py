@@ -99,7 +99,7 @@ used twice, and nothing was in clear."""
 def _connect(roaming: Engine, gateway: Engine, at: Addressing, algorithm: Algorithm) -> None:
     """Make the tunnel on both ends, with fresh keys; each end names the SPI of what it receives, as with IKE."""
     near = Tunnel(at.old.ip, at.gateway.ip, at.roaming_net, at.gateway_net, _REQID)
-    far = Tunnel(at.gateway.ip, at.old.ip, at.gateway_net, at.roaming_net, _REQID)
+    far = near.reversed()
     try:
         for sender, receiver, tunnel, peer in ((roaming, gateway, near, far), (gateway, roaming, far, near)):
             spi = receiver.get_spi(tunnel.local, tunnel.remote, reqid=_REQID)
@@ -200,7 +200,7 @@ def _count(topology: Topology, near: Log, far: Log, capture: Capture, moments: M
     ends = (at.old.ip, at.new.ip)
     outbound = [packet for packet in capture.esp if packet.destination == at.gateway.ip]
     inbound = [packet for packet in capture.esp if packet.source == at.gateway.ip]
-    counters = {"roaming host": topology.roaming.xfrm_statistics(), "gateway": topology.gateway.xfrm_statistics()}
+    counters = {"roaming host": topology.roaming.dropped(), "gateway": topology.gateway.dropped()}
     near_drops, far_drops = counters["roaming host"], counters["gateway"]
     inward = Allowance(
         in_flight=_total(near_drops, _MET_NO_SA + _MET_A_MOVE),

@@ -15,9 +15,9 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from types import TracebackType
 from typing import Any, Self
 
-from pfkeyx.demo.namespace import Namespace
 from pfkeyx.errors import KernelError, UnsupportedError
 from pfkeyx.model import Prefix, make_prefix
+from pfkeyx.testing import Namespace
 
 Interface = IPv4Interface | IPv6Interface
 
@@ -87,10 +87,10 @@ class Topology:
     def __init__(self, version: int) -> None:
         self.addresses = addressing(version)
         with ExitStack() as stack:
-            self.roaming = self._namespace(stack, _HOST)
-            self.router = self._namespace(stack, _ROUTER)
-            self.gateway = self._namespace(stack, _ROUTER)
-            self.host = self._namespace(stack, _HOST)
+            self.roaming = stack.enter_context(Namespace.new(_HOST))
+            self.router = stack.enter_context(Namespace.new(_ROUTER))
+            self.gateway = stack.enter_context(Namespace.new(_ROUTER))
+            self.host = stack.enter_context(Namespace.new(_HOST))
             self._rtnl = {
                 space: stack.enter_context(_open(space))
                 for space in (self.roaming, self.router, self.gateway, self.host)
@@ -119,12 +119,6 @@ class Topology:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    @staticmethod
-    def _namespace(stack: ExitStack, sysctls: dict[str, str]) -> Namespace:
-        space = Namespace(sysctls)
-        stack.callback(space.close)
-        return space
 
     def _build(self) -> None:
         at = self.addresses

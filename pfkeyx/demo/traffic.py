@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pfkeyx.demo.namespace import Namespace
 from pfkeyx.demo.worker import IsOver
 from pfkeyx.model import IPAddress
+from pfkeyx.testing import Namespace
 
 #: In every packet; seen on the wire outside ESP it means that the packet left in clear.
 MAGIC = b"pfkeyx: numbered"
@@ -77,7 +77,7 @@ class End:
 
     def __init__(self, space: Namespace, here: IPAddress, there: IPAddress, rate: int) -> None:
         family = socket.AF_INET if here.version == 4 else socket.AF_INET6
-        self._socket = space.run(lambda: socket.socket(family, socket.SOCK_DGRAM))
+        self._socket = space.call(lambda: socket.socket(family, socket.SOCK_DGRAM))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.setblocking(False)
         self._socket.bind((str(here), PORT))

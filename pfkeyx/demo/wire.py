@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 
-from pfkeyx.demo.namespace import Namespace
 from pfkeyx.demo.traffic import MAGIC, SO_TIMESTAMPNS, stamped_packets
 from pfkeyx.demo.worker import IsOver
 from pfkeyx.model import IPAddress
+from pfkeyx.testing import Namespace
 
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 _ESP = 50
@@ -60,7 +60,7 @@ class Sniffer:
 
     def __init__(self, space: Namespace, links: Iterable[str], version: int, inside: Iterable[IPAddress]) -> None:
         self._inside = frozenset(inside)
-        self._sockets = [space.run(partial(_listen, link, _ETHERTYPES[version])) for link in links]
+        self._sockets = [space.call(partial(_listen, link, _ETHERTYPES[version])) for link in links]
 
     def run(self, is_over: IsOver) -> Capture:
         """Take packets until it is over, and return what was seen."""

@@ -1,6 +1,6 @@
 """A whole tunnel, from which its SAs and policies are made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pfkeyx.model.addresses import IPAddress, Prefix, Selector, any_selector
 from pfkeyx.model.numbers import Direction
@@ -25,6 +25,17 @@ class Tunnel:
     encap: Encap | None = None
     if_id: int = 0
     mark: Mark | None = None
+
+    def reversed(self) -> "Tunnel":
+        """Return the tunnel as its remote end sees it; `if_id` and `mark` stay as they are."""
+        return replace(
+            self,
+            local=self.remote,
+            remote=self.local,
+            local_net=self.remote_net,
+            remote_net=self.local_net,
+            encap=self.encap.reversed() if self.encap else None,
+        )
 
     def outbound(self, spi: int, encryption: Encryption, authentication: Authentication | None = None) -> SA:
         """Return the SA that the peer named with `spi`, from local to remote."""

@@ -32,8 +32,7 @@ def tunnel(number: int, local: IPAddress = EARLIER) -> Tunnel:
 
 def remote_tunnel(number: int) -> Tunnel:
     """Return a tunnel as its remote end sees it."""
-    there = tunnel(number)
-    return Tunnel(there.remote, there.local, there.remote_net, there.local_net, there.reqid)
+    return tunnel(number).reversed()
 
 
 def tunnel_sas(number: int, local: IPAddress = EARLIER) -> tuple[SA, SA]:

@@ -8,6 +8,7 @@ import pytest
 
 from pfkeyx import Engine, Feature, Method
 from pfkeyx.opening import EngineName
+from pfkeyx.testing import Traffic
 from tests.kernel.audit import (
     pytest_configure,
     pytest_make_collect_report,
@@ -18,7 +19,7 @@ from tests.kernel.audit import (
 from tests.kernel.namespace import own_network_namespace
 from tests.kernel.record import pytest_addoption, pytest_deselected, record
 from tests.kernel.topology import Road
-from tests.kernel.traffic import Traffic, traffic_over
+from tests.kernel.traffic import traffic_over
 
 __all__ = [
     "engine",
@@ -44,13 +45,14 @@ __all__ = [
 _KERNEL = os.environ.get("LAB_KERNEL", "")
 _COMMANDS = [f"command_{name}" for name in ("apply", "export", "monitor", "policy", "probe")]
 _MANY = ["load", "pfkey_load", "streams"]
-_WITH_MODULE = ["command_*", "documents", "ip_xfrm", "large_batches", *_MANY, "threads", "xfrm_*"]
+_WITH_MODULE = ["command_*", "documents", "ip_xfrm", "large_batches", *_MANY, "testing", "threads", "xfrm_*"]
 _LEFT_OUT = {
     "6.1": _COMMANDS,
     "6.12": [
         *_COMMANDS,
         *_MANY,
         "documents",
+        "testing",
         *(f"migrate_{name}" for name in ("async", "bulk", "flood", "killed", "nat", "pfkey", "scope")),
     ],
     **dict.fromkeys(("6.1+addrupdate", "6.12+addrupdate", "7+addrupdate"), _WITH_MODULE),

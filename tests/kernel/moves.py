@@ -6,9 +6,9 @@ from itertools import groupby, pairwise
 
 from pfkeyx import KEEP, SA, AddressPair, AddressUpdate, Method, MigrationReport, UdpEncap
 from pfkeyx.model import IPAddress
+from pfkeyx.testing import Frame
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Host, Road
 from tests.kernel.values import ADDRESSES
-from tests.kernel.wire import Frame
 
 Outside = tuple[IPAddress, IPAddress, tuple[int, int] | None]
 

@@ -13,11 +13,11 @@ from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
 from pfkeyx import AddressPair, AddressUpdate, Method, MigrationReport, UdpEncap
 from pfkeyx.model import IPAddress
+from pfkeyx.testing import Wire
 from tests.kernel.moves import Outside, Place
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Host, Namespace, Road, encap_socket
 from tests.kernel.traffic import PORT
 from tests.kernel.values import ADDRESSES
-from tests.kernel.wire import Wire
 
 #: The addresses of the roaming host behind the router, and those that the router has in public.
 BEHIND = (ip_address("192.168.7.2"), ip_address("192.168.7.3"))

@@ -28,12 +28,13 @@ from pfkeyx import (
     Tunnel,
 )
 from pfkeyx.model import IPAddress, UdpEncap, prefix_address
+from pfkeyx.testing import Frame, Stream
+from pfkeyx.testing.wire import UDP
 from tests.kernel.audit import requires
 from tests.kernel.moves import Place, places, updates
 from tests.kernel.topology import DEVICE, Host, Road
-from tests.kernel.traffic import PORT, Stream, open_socket
+from tests.kernel.traffic import PORT, open_socket
 from tests.kernel.values import ADDRESSES
-from tests.kernel.wire import UDP, Frame
 
 IS_SOAK = bool(os.environ.get("SOAK"))
 Suite = tuple[Encryption, Authentication | None]
@@ -94,7 +95,7 @@ class Scene:
         tunnels = self._tunnels(self.old)
         for host, state in (
             (self._road.roaming, self.state(self.old)),
-            (self._road.gateway, self._state([_from_there(t) for t in tunnels], [s[::-1] for s in self._spis()])),
+            (self._road.gateway, self._state([t.reversed() for t in tunnels], [s[::-1] for s in self._spis()])),
         ):
             host.engine.flush_sas()
             host.engine.flush_policies()
@@ -313,7 +314,7 @@ class _Sockets:
     def line(self, here: IPAddress, there: IPAddress) -> Line:
         """Return the line between two addresses."""
         ours, theirs = self._socket(self._road.roaming, here), self._socket(self._road.gateway, there)
-        return Line(here, Stream(ours, theirs, (str(there), PORT)), Stream(theirs, ours, (str(here), PORT)))
+        return Line(here, Stream(ours, theirs), Stream(theirs, ours))
 
     def _socket(self, host: Host, address: IPAddress) -> socket.socket:
         if address not in self._sockets:
@@ -336,11 +337,6 @@ def _ends(tunnel: Tunnel) -> tuple[IPAddress, IPAddress]:
 
 def _between(source: IPAddress, destination: IPAddress) -> Selector:
     return Selector(ip_network(source), ip_network(destination))
-
-
-def _from_there(tunnel: Tunnel) -> Tunnel:
-    encap = tunnel.encap.reversed() if tunnel.encap else None
-    return Tunnel(tunnel.remote, tunnel.local, tunnel.remote_net, tunnel.local_net, tunnel.reqid, encap)
 
 
 def _send(stream: Stream) -> None:

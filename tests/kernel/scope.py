@@ -15,13 +15,14 @@ from pfkeyx import SA, Engine, Policy, PolicyType, Port, Replay, UdpEncap
 from pfkeyx.model import IPAddress
 from pfkeyx.native import ffi
 from pfkeyx.pfkey.message import Message, MessageType, build
+from pfkeyx.testing import Traffic
+from pfkeyx.testing.wire import UDP
 from tests.kernel import holdings, raw
 from tests.kernel.holdings import Change, Holding
 from tests.kernel.moves import Place
 from tests.kernel.nat import nft
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Host, Road
-from tests.kernel.traffic import PORT, Stream, Traffic, open_socket
-from tests.kernel.wire import UDP
+from tests.kernel.traffic import PORT, open_socket
 
 #: By this a socket is given a policy of its own, in the words of PF_KEY.
 _IP_IPSEC_POLICY = 16
@@ -124,11 +125,7 @@ def open_line(road: Road, stack: ExitStack, port: int, ends: tuple[IPAddress, IP
     here, there = ends or (road.addresses.roaming_inner, road.addresses.gateway_inner)
     ours = stack.enter_context(open_socket(road.roaming, here, port))
     theirs = stack.enter_context(open_socket(road.gateway, there, port))
-    return Traffic(
-        Stream(ours, theirs, (str(there), port)),
-        Stream(theirs, ours, (str(here), port)),
-        (road.roaming.wire, road.gateway.wire),
-    )
+    return Traffic.between(ours, theirs, (road.roaming.wire, road.gateway.wire))
 
 
 def check_lines(lines: Sequence[Traffic]) -> None:

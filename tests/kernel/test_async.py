@@ -6,9 +6,9 @@ import pytest
 
 from pfkeyx import AES_GCM, AsyncEngine, ClosedError, NotFoundError
 from pfkeyx.opening import EngineName
+from pfkeyx.testing import Traffic
 from tests.kernel.moves import check_wire, places, updates
 from tests.kernel.topology import Road
-from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, by_identity, encryption, make_policies, make_sa
 
 

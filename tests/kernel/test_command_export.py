@@ -13,10 +13,10 @@ import pytest
 
 from pfkeyx import AES_CBC, AES_GCM, HMAC_SHA256, Authentication, Encryption, Tunnel, UdpEncap
 from pfkeyx.algorithms import HMAC_SHA1
+from pfkeyx.testing.wire import ETH_P_ALL
 from tests.kernel.command import pfkeyx_does, works
 from tests.kernel.topology import DEVICE, Road
 from tests.kernel.values import ADDRESSES, key
-from tests.kernel.wire import ETH_P_ALL
 
 _SECRET = b"what was said inside the tunnel"
 _PORT = 40009

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pfkeyx import Feature
+from pfkeyx.testing import Traffic
 from tests.kernel.audit import is_lacking
 from tests.kernel.console import ROOT, run
 from tests.kernel.topology import Road
-from tests.kernel.traffic import Traffic
 
 #: Those that need no other host than they make themselves.
 ALONE = ["tutorial", "howto/asyncio", "howto/containers", "howto/engine", "howto/errors", "howto/gateway"]

@@ -35,16 +35,15 @@ from pfkeyx import (
     Protocol,
     SAChange,
     SAFlush,
-    Tunnel,
     UdpEncap,
 )
 from pfkeyx.model import EVERY_SA
 from pfkeyx.opening import EngineName
 from pfkeyx.operation import Request, ask, run
+from pfkeyx.testing import Traffic
 from pfkeyx.xfrm import XfrmDialect, XfrmTransport
 from pfkeyx.xfrm.entry import SAEntry
 from tests.kernel.topology import INWARD_SPI, Road
-from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption, make_policies, make_sa, roaming_tunnel
 
 _PATIENCE_S = 120
@@ -140,7 +139,7 @@ def test_a_packet_without_an_sa_asks_for_one(engine: Engine, events: EventStream
 @pytest.mark.parametrize("family", [4], indirect=True)
 def test_a_packet_that_asked_for_an_sa_in_time_arrives(engine: Engine, road: Road, traffic: Traffic) -> None:
     gateway, here = road.gateway.engine, roaming_tunnel(road.family)
-    there = Tunnel(here.remote, here.local, here.remote_net, here.local_net, here.reqid)
+    there = here.reversed()
     Path("/proc/sys/net/core/xfrm_larval_drop").write_text("0")
     engine.add_policies(here.policies())
     gateway.add_policies(there.policies())

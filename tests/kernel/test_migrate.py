@@ -22,10 +22,10 @@ from pfkeyx import (
     UdpEncap,
     UnsupportedError,
 )
+from pfkeyx.testing import Traffic
 from tests.kernel.audit import is_lacking, requires
 from tests.kernel.moves import Place, check_wire, move, places, put_ahead, updates
 from tests.kernel.topology import OUTWARD_SPI, Road
-from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption
 
 Suite = tuple[Encryption, Authentication | None]

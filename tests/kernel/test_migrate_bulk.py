@@ -15,13 +15,13 @@ import pytest
 from pfkeyx import AddressPair, AddressUpdate, Engine, MigrationError
 from pfkeyx.migration.move import migrate
 from pfkeyx.operation import run
+from pfkeyx.testing import Frame, Traffic, Wire
 from pfkeyx.xfrm import XfrmDialect
 from tests.kernel import bulk
 from tests.kernel.bulk import EARLIER, LATER, UPDATE
 from tests.kernel.interruption import Ending, InterruptedTransport, Moment, kill_this_process
 from tests.kernel.topology import DEVICE, Road
-from tests.kernel.traffic import PORT, Stream, Traffic, open_socket
-from tests.kernel.wire import Frame, Wire
+from tests.kernel.traffic import PORT, open_socket
 
 TUNNELS = range(1, 5_001 if os.environ.get("SOAK") else 61)
 #: Those that carry traffic: the first, the last, and one between them.
@@ -134,7 +134,7 @@ def _traffic_through(road: Road, number: int) -> Iterator[Traffic]:
     bulk.add_remote_end(road.gateway.engine, number)
     port = PORT + number
     with open_socket(road.roaming, bulk.INNER, port) as near, open_socket(road.gateway, inner, port) as far:
-        yield Traffic(Stream(near, far, (str(inner), port)), Stream(far, near, (str(bulk.INNER), port)))
+        yield Traffic.between(near, far)
 
 
 @contextmanager

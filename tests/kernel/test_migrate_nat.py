@@ -9,10 +9,11 @@ from itertools import pairwise
 import pytest
 
 from pfkeyx import AES_GCM, HMAC_SHA256, SA, Method, MigrationReport, NatMapping
+from pfkeyx.testing import Traffic
 from tests.kernel.moves import Place, check_wire
 from tests.kernel.nat import BEHIND, PUBLIC, NatRoad, check_router, move, update
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI
-from tests.kernel.traffic import Traffic, traffic_over
+from tests.kernel.traffic import traffic_over
 from tests.kernel.values import authentication, encryption
 
 GCM = (encryption(AES_GCM, 20), None)

@@ -35,10 +35,10 @@ from pfkeyx import (
 from pfkeyx.migration.move import migrate
 from pfkeyx.operation import Batch, Exchange, run
 from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
+from pfkeyx.testing import Traffic
 from tests.kernel.children import drop_capabilities, in_child, lose_xfrm
 from tests.kernel.moves import Place, check_wire, places, updates
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Host, Road
-from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption
 
 CBC_SHA1 = (encryption(), authentication())

@@ -22,11 +22,11 @@ from pfkeyx import (
     Policy,
     UnsupportedError,
 )
+from pfkeyx.testing import Traffic
 from tests.kernel.interruption import migrate_interrupted, moments
 from tests.kernel.moves import check_wire, move, places, updates
 from tests.kernel.scenes import IS_SOAK, METHODS, STRANGER, Scene, State, by_method
 from tests.kernel.topology import INWARD_SPI, Road
-from tests.kernel.traffic import Traffic
 from tests.kernel.values import authentication, encryption
 
 GCM = (encryption(AES_GCM, 20), None)

@@ -20,6 +20,8 @@ from pfkeyx import (
     UdpEncap,
     UnsupportedError,
 )
+from pfkeyx.testing import Traffic
+from pfkeyx.testing.wire import UDP
 from tests.kernel import holdings
 from tests.kernel.audit import requires
 from tests.kernel.holdings import Change, policies, sas
@@ -43,8 +45,7 @@ from tests.kernel.scope import (
     written,
 )
 from tests.kernel.topology import DEVICE, INWARD_SPI, OUTWARD_SPI, Road
-from tests.kernel.traffic import PORT, Traffic
-from tests.kernel.wire import UDP
+from tests.kernel.traffic import PORT
 
 IPv4 = pytest.mark.parametrize("family", [4], ids=["IPv4"], indirect=True)
 IPv6 = pytest.mark.parametrize("family", [6], ids=["IPv6"], indirect=True)

@@ -9,12 +9,12 @@ import pytest
 
 from pfkeyx import Engine, Loss, Method, MigrationPlan, Progress, Replay, UnsupportedError
 from pfkeyx.opening import EngineName
+from pfkeyx.testing import Traffic
 from tests.kernel.audit import requires
 from tests.kernel.kernel_state import Difference, State, differences, moved_back, name_of, read_state
 from tests.kernel.record import Record
 from tests.kernel.survival import METHODS, PASSING, USED, WRITTEN, Case, Property, claim
 from tests.kernel.topology import INWARD_SPI, Road
-from tests.kernel.traffic import Traffic
 
 _PATIENCE_S = 120
 #: What becomes of each property.

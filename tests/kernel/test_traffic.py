@@ -32,10 +32,10 @@ from pfkeyx import (
 )
 from pfkeyx.model import IPAddress, any_selector
 from pfkeyx.opening import EngineName
+from pfkeyx.testing import Stream, Traffic
+from pfkeyx.testing.wire import ETH_P_ALL, enlarge
 from tests.kernel.topology import DEVICE, Host, Road
-from tests.kernel.traffic import Stream, Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption
-from tests.kernel.wire import ETH_P_ALL, enlarge
 
 ESP, AH, IPCOMP = Protocol.ESP, Protocol.AH, Protocol.IPCOMP
 TRANSPORT, TUNNEL = Mode.TRANSPORT, Mode.TUNNEL

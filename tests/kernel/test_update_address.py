@@ -38,11 +38,11 @@ from pfkeyx.native import ffi, lib
 from pfkeyx.pfkey.extensions import Extension, NatTPortExtension, NatTTypeExtension, SAExtension
 from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType, build
 from pfkeyx.pfkey.sockets import PfkeySocket
+from pfkeyx.testing import Traffic
 from tests.kernel.audit import requires
 from tests.kernel.moves import check_wire, move, places, updates
 from tests.kernel.raw import Extensions, ask, ends, esp, host, refusal
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Road
-from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption
 
 _PATIENCE_S = 60

@@ -34,10 +34,10 @@ from pfkeyx import (
     UdpEncap,
 )
 from pfkeyx.model import IPAddress
+from pfkeyx.testing import Traffic
 from pfkeyx.xfrm import messages, parts
 from tests.kernel.audit import requires
 from tests.kernel.topology import OUTWARD_SPI, Road
-from tests.kernel.traffic import Traffic
 from tests.kernel.values import ADDRESSES, authentication, encryption, make_policies, make_sa
 
 _PATIENCE_S = 120

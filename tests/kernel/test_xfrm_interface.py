@@ -8,10 +8,11 @@ import pytest
 from pyroute2 import IPRoute
 
 from pfkeyx import AES_GCM
+from pfkeyx.testing import Traffic
 from tests.kernel.interface import IF_ID, INTERFACE, make_interface, route_into_interfaces
 from tests.kernel.moves import check_wire, places
 from tests.kernel.topology import INWARD_SPI, OUTWARD_SPI, Host, Road
-from tests.kernel.traffic import PORT, Traffic
+from tests.kernel.traffic import PORT
 from tests.kernel.values import encryption, roaming_tunnel
 
 _PATIENCE_S = 120

@@ -1,113 +1,27 @@
 """A roaming host, which is the test's own namespace, a gateway in another, and the wire between them."""
 
-import ctypes
-import os
 import socket
-import subprocess
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from threading import Thread
-from types import TracebackType
-from typing import Self, TypeVar
 
-from pfkeyx import Authentication, Encryption, Engine, Tunnel, UdpEncap
+from pfkeyx import Authentication, Encryption, Engine, Tunnel, UdpEncap, testing
 from pfkeyx.model import IPAddress
 from pfkeyx.opening import EngineName
-from tests.kernel.namespace import CLONE_NEWNET, empty_sad
+from pfkeyx.testing import Wire
 from tests.kernel.values import ADDRESSES, roaming_tunnel
-from tests.kernel.wire import Wire
-
-T = TypeVar("T")
 
 DEVICE = "uplink"
 OUTWARD_SPI, INWARD_SPI = 0x1001, 0x2001
 UDP_ENCAP, UDP_ENCAP_ESPINUDP = 100, 2
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Namespace:
-    """A network namespace that is kept by a file descriptor."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    @classmethod
-    def own(cls) -> Self:
-        """Return the calling thread's."""
-        return cls(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-
-    @classmethod
-    def new(cls) -> Self:
-        """Make one; the caller stays where it is."""
-
-        def make() -> int:
-            _check(_libc.unshare(CLONE_NEWNET))
-            return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-        return cls(_in_thread(make))
-
-    @property
-    def path(self) -> str:
-        """Where other processes find it."""
-        return f"/proc/{os.getpid()}/fd/{self._fd}"
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Return what `function` returns when it runs in there."""
-
-        def enter_and_call() -> T:
-            _check(_libc.setns(self._fd, CLONE_NEWNET))
-            return function()
-
-        return _in_thread(enter_and_call)
+class Namespace(testing.Namespace):
+    """A network namespace that is set up by ip(8)."""
 
     def ip(self, commands: str) -> None:
         """Run commands of ip in there, one a line."""
-
-        def run() -> None:
-            subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
-
-        self.call(run)
-
-    def dropped(self) -> dict[str, int]:
-        """Return what the kernel counts of the packets that IPsec dropped in there, by its names (xfrm_proc.rst)."""
-        lines = self.call(Path("/proc/thread-self/net/xfrm_stat").read_text).splitlines()
-        return {name: int(count) for name, count in (line.split() for line in lines)}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.call(empty_sad)
-        os.close(self._fd)
-
-
-def _in_thread(function: Callable[[], T]) -> T:
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-def _check(result: int) -> None:
-    if result != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        self.run("ip", "-batch", "-", input=commands)
 
 
 class Host:
@@ -149,7 +63,7 @@ class Road:
     ) -> tuple[Tunnel, Tunnel]:
         """Write the SAs and policies of both ends over one interface; return the tunnel as each end sees it."""
         here = replace(roaming_tunnel(self.family), encap=encap)
-        there = Tunnel(here.remote, here.local, here.remote_net, here.local_net, here.reqid, _reversed(encap))
+        there = here.reversed()
         suite = encryption, authentication
         for host, tunnel, outbound, inbound in (
             (self.roaming, here, OUTWARD_SPI, INWARD_SPI),
@@ -176,10 +90,6 @@ def encap_socket(family: int, port: int, address: str = "") -> socket.socket:
     sock.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
     sock.bind((address, port))
     return sock
-
-
-def _reversed(encap: UdpEncap | None) -> UdpEncap | None:
-    return encap.reversed() if encap else None
 
 
 def _roaming_commands() -> str:

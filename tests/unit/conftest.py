@@ -4,9 +4,15 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pfkeyx.xfrm import XfrmTransport
 from tests.unit.xfrm_bytes import PORT
+
+#: How long an example takes to make, and how large it is, is no fault.
+UNTIMED = (HealthCheck.too_slow, HealthCheck.data_too_large)
+settings.register_profile("untimed", deadline=None, suppress_health_check=UNTIMED)
+settings.load_profile("untimed")
 
 
 @pytest.fixture

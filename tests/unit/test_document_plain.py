@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from pfkeyx import AES_CBC, SA, Encryption, InvalidRequestError, Key, Mode, Policy, SAFlag
 from pfkeyx.document.plain import (
@@ -25,7 +25,7 @@ from tests.unit.model_values import values_of
 from tests.unit.samples import CBC, LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, SECRET, SHA256
 from tests.unit.test_keys_are_hidden import assert_hidden
 
-_thoroughly = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=50)
+_thoroughly = settings(max_examples=50)
 
 
 def through_json(plain: Any) -> Any:

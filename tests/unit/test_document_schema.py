@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -23,7 +23,7 @@ def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(schema())
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(values_of(SA), max_size=2), st.lists(values_of(Policy), max_size=2), st.booleans())
 def test_whatever_is_written_fits_the_schema(sas: list[SA], policies: list[Policy], show_keys: bool) -> None:
     plain = document(sas, policies, default_policy=DefaultPolicy(), show_keys=show_keys)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -36,7 +36,7 @@ def test_the_schema_is_one_and_has_every_command() -> None:
     assert names - set(schema()["$defs"]) == {"demo"}
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=50)
+@settings(max_examples=50)
 @given(st.one_of([values_of(kind) for kind in get_args(Event)]), st.booleans())
 def test_whatever_event_is_told_fits_it(event: Event, show_keys: bool) -> None:
     check("monitor --json", time=1.5, **event_to_plain(event, show_keys))

@@ -7,7 +7,7 @@ from socket import AF_INET, AF_INET6
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pfkeyx import algorithms
@@ -227,13 +227,11 @@ def policies(draw: st.DrawFn) -> Policy:
     )
 
 
-@settings(deadline=None)
 @given(sas())
 def test_an_sa_is_read_as_it_was_written(sa: SA) -> None:
     assert codec.decode_sa(sent_and_read(PFKEY.add_sa(sa))).as_written() == sa
 
 
-@settings(deadline=None)
 @given(policies())
 def test_a_policy_is_read_as_it_was_written(policy: Policy) -> None:
     assert codec.decode_policy(sent_and_read(PFKEY.add_policy(policy))).as_written() == policy
@@ -510,7 +508,6 @@ def test_an_extension_that_is_too_short_is_malformed_and_named() -> None:
         read(sent(PFKEY.flush_sas(None)) + short)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_arrives_is_read_or_malformed(tail: bytes) -> None:
     try:

@@ -6,7 +6,7 @@ from socket import AF_INET, AF_INET6
 from typing import TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pfkeyx import InvalidRequestError, Key, MalformedReplyError
@@ -130,14 +130,12 @@ def test_every_extension_has_a_strategy() -> None:
 
 
 @pytest.mark.parametrize("exttype", EXTENSIONS, ids=lambda exttype: str(ExtensionType(exttype)))
-@settings(deadline=None)
 @given(data=st.data())
 def test_an_extension_is_read_as_it_was_built(exttype: int, data: st.DataObject) -> None:
     whole = message({exttype: data.draw(EXTENSIONS[exttype])})
     assert read(built(whole)) == whole
 
 
-@settings(deadline=None)
 @given(whole_messages())
 def test_a_message_is_read_as_it_was_built(whole: Message) -> None:
     data = built(whole)
@@ -146,7 +144,6 @@ def test_a_message_is_read_as_it_was_built(whole: Message) -> None:
     assert struct.unpack_from("=H", data, 4)[0] * 8 == len(data)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200).map(lambda tail: message_bytes() + tail) | st.binary(max_size=40))
 def test_whatever_arrives_is_read_or_malformed_and_described(data: bytes) -> None:
     describe(data)
@@ -162,7 +159,6 @@ def mutants(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.integers(0, len(data)) | st.just(len(data)))])
 
 
-@settings(deadline=None)
 @given(mutants())
 def test_a_mutated_message_is_read_or_malformed_and_what_was_read_is_built_again(data: bytes) -> None:
     describe(data)

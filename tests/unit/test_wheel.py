@@ -27,13 +27,17 @@ def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
     for name in ("_native", "docs/reference", "pfkeyx"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    for name in ("LICENSE", "README.md", "build_ffi.py", "build_share.py", "pyproject.toml", "setup.py"):
+    scripts = ("build_ffi.py", "build_share.py", "pytest_pfkeyx.py", "setup.py")
+    for name in ("LICENSE", "README.md", "pyproject.toml", *scripts):
         shutil.copy(ROOT / name, source / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", "."]
     subprocess.run([*command, source], check=True, cwd=target)
     (wheel,) = target.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(target)
+    (entry_points,) = target.glob("*.dist-info/entry_points.txt")
+    assert "[pytest11]\npfkeyx = pytest_pfkeyx" in entry_points.read_text()
+    assert (target / "pytest_pfkeyx.py").exists()
     (share,) = target.glob("*.data/data/share")
     return share
 

@@ -13,6 +13,7 @@ from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.messages import parse
 from pfkeyx.xfrm.probes import needs_of
 from tests import xfrm_page
+from tests.unit.conftest import UNTIMED
 
 STRUCTS = [
     struct
@@ -115,7 +116,7 @@ def quiet(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("kind", STRUCTS)
 def test_a_struct_is_read_as_it_was_written(kind: type[layout.cstruct]) -> None:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(structs_of(kind))
     def check(value: dict[str, Any]) -> None:
         data = bytearray(b"before")
@@ -128,7 +129,7 @@ def test_a_struct_is_read_as_it_was_written(kind: type[layout.cstruct]) -> None:
 
 @pytest.mark.parametrize("kind", MESSAGES)
 def test_a_message_is_read_as_it_was_written(kind: Any) -> None:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(messages_of(kind))
     def check(message: tuple[dict[str, Any], list[tuple[str, Any]]]) -> None:
         fields, attributes = message
@@ -246,7 +247,7 @@ def test_what_does_not_fit_its_field_is_an_error_of_struct(
         encoded(wire.usersa_msg, fields, attributes)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[*UNTIMED, HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from([*MESSAGES, wire.error_msg]), tail=st.binary(max_size=200), cut=st.integers(0, 400))
 def test_noise_is_read_or_malformed(kind: Any, tail: bytes, cut: int) -> None:
     data = (encoded(kind, {}, []) + tail)[: max(16, cut)]

@@ -1,4 +1,4 @@
-"""What goes over the wire, seen by a packet socket of the tests' own; nothing here is pfkeyx's."""
+"""What goes over the wire, seen by a packet socket: it knows no key, and believes nobody's word."""
 
 import socket
 import struct
@@ -18,7 +18,10 @@ _BUFFER = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A packet as it left a host: its outermost addresses, and where it is ESP, in UDP too, or AH, SPI and number."""
+    """A packet as it left a host: its outermost addresses, and where it is ESP, in UDP too, or AH, SPI and number.
+
+    `spi` is None where it is neither, `ports` are those of UDP.
+    """
 
     source: IPv4Address | IPv6Address
     destination: IPv4Address | IPv6Address
@@ -33,7 +36,10 @@ class Frame:
 
 
 class Wire:
-    """Listens to what a device of the calling thread's namespace sends, or all do; `read` it from time to time."""
+    """Listens to what a device of the calling thread's namespace sends, or all do; use it in `with`.
+
+    Where much is sent, `read` it from time to time: what a full socket cannot hold is lost.
+    """
 
     def __init__(self, device: str | None = None) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
@@ -52,10 +58,11 @@ class Wire:
                     self._frames.append(_parse(packet))
 
     def frames(self) -> list[Frame]:
-        """Return the IP packets that were sent, in order; all of them, or it is an error."""
+        """Return the IP packets that were sent so far, in order; raises `AssertionError` when some were lost."""
         self.read()
         _, dropped = struct.unpack("=II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
-        assert dropped == 0, f"the packet socket lost {dropped} frames, so nothing can be said of the rest"
+        if dropped:
+            raise AssertionError(f"the packet socket lost {dropped} frames, so nothing can be said of the rest")
         return self._frames
 
     def __enter__(self) -> Self:
