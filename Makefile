@@ -27,12 +27,15 @@ soak: .venv/ready
 	SOAK=1 $(BIN)/tox run
 	SOAK=1 $(BIN)/tox run -e addrupdate-6.1,addrupdate-6.12,addrupdate-7
 
-# How fast it is, on the newest kernel: ratios to a bare loop and to `ip`, which are kept in bench/results.
+# How fast it is, on the newest kernel: ratios to a bare loop and to `ip`, which are kept in bench/results and shown in
+# docs/reference/performance.md. SIZES="100 1000" chooses how many SAs there are.
+bench: export MACHINE = $(shell sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)
 bench: .venv/ready
 	$(PYTHON) lab/setup --tests
 	mkdir -p bench/results
-	$(BIN)/python lab/run --kernel 7 --rwdir bench/results -- \
+	$(BIN)/python lab/run --kernel 7 --measure --timeout 36000 --rwdir bench/results --env MACHINE -- \
 		unshare --net $(BIN)/python -m bench --output bench/results/7.json $(SIZES)
+	$(BIN)/python -m bench.page bench/results/7.json
 
 lint: .venv/ready
 	$(BIN)/tox run -e lint,types

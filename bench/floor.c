@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 
 #define RECEIVE_BUFFER (32 << 20)
@@ -95,8 +96,11 @@ static void exchange_over_pfkey(int fd, const uint8_t *data, size_t size)
     struct sadb_msg asked, header;
 
     memcpy(&asked, data, sizeof(asked));
-    if (send(fd, data, size, 0) != (ssize_t)size)
-        fail("send");
+    /* AF_KEY refuses a message that it cannot read where it is sent, without an answer. */
+    if (send(fd, data, size, 0) != (ssize_t)size) {
+        refused++;
+        return;
+    }
     do {
         if (receive(fd) < sizeof(header))
             fail("answer");
@@ -133,6 +137,7 @@ static uint64_t now(void)
 int main(int argc, char **argv)
 {
     int is_pfkey = argc == 3 && !strcmp(argv[1], "pfkey"), buffer = RECEIVE_BUFFER, fd;
+    struct timeval patience = {.tv_sec = 60};
     uint64_t start;
     uint32_t length;
     uint8_t *data;
@@ -142,7 +147,8 @@ int main(int argc, char **argv)
         return 2;
     data = load(argv[2], &size);
     fd = is_pfkey ? socket(AF_KEY, SOCK_RAW, PF_KEY_V2) : socket(AF_NETLINK, SOCK_RAW, NETLINK_XFRM);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0)
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
         fail("socket");
     start = now();
     for (at = 0; at + sizeof(length) < size; at += length) {

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.fetch:
             return _fetch(matrix, options.command or list(matrix.kernels))
         job = Job(tuple(options.command), tuple(options.rwdir), tuple(options.env), options.timeout, options.cpus)
-        return _run(matrix, options.kernel, job)
+        return _run(matrix, job, options)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return FAILED
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(matrix: Matrix, name: str | None, job: Job) -> int:
+def _run(matrix: Matrix, job: Job, options: argparse.Namespace) -> int:
+    name = options.kernel
     if not job.command:
         raise LabError("no command was given: write it behind --")
     for folder in job.rwdirs:
@@ -52,7 +53,7 @@ def _run(matrix: Matrix, name: str | None, job: Job) -> int:
             raise LabError(f"{folder} is no folder: give --rwdir one that exists")
     if name == _HOST or (name is None and host.can_run()):
         return host.run(job)
-    return boot.run(matrix.kernel(name or matrix.default), job)
+    return boot.run(matrix.kernel(name or matrix.default), job, options.measure)
 
 
 def _list(matrix: Matrix) -> int:
@@ -115,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=1,
         help="how many the guest has: an emulated one is twice as fast with one (default: %(default)d)",
+    )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="where KVM does not work, run the kernel in user mode: emulation falsifies times",
     )
     parser.add_argument("--fetch", action="store_true", help="only fetch the named kernels, or all")
     parser.add_argument("--list", action="store_true", help="show the matrix; the default is marked *")
