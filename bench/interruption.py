@@ -23,8 +23,8 @@ from bench.moves import replacement
 from pfkeyx import Feature, Method
 from pfkeyx.demo.traffic import SO_TIMESTAMPNS, stamped_packets
 from pfkeyx.model import IPAddress, prefix_address
+from pfkeyx.testing.wire import enlarge
 from tests.kernel.topology import DEVICE, Namespace
-from tests.kernel.wire import enlarge
 
 T = TypeVar("T")
 

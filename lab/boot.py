@@ -47,4 +47,17 @@ def _virtme_command(virtme: str, image: Image, job: Job, shared: Path) -> list[s
     command += ["--rodir", f"{_GUEST}/root=/", "--rwdir", f"{_GUEST}/shared={shared}"]
     for number, folder in enumerate(job.rwdirs):
         command += ["--rwdir", f"{_GUEST}/rw/{number}={folder}"]
+    command += [f"--qemu-opt={word}" for word in devices(job)]
     return [*command, "--script-sh", f"sh {_GUEST}/shared/start"]
+
+
+def devices(job: Job) -> list[str]:
+    """Return qemu's arguments for the job's disk and for its network, which has nothing but the ports."""
+    arguments = []
+    if job.disk:
+        name = str(job.disk).replace(",", ",,")
+        arguments += ["-drive", f"if=virtio,format=raw,snapshot=on,file={name}"]
+    if job.ports:
+        forwards = "".join(f",hostfwd=tcp:127.0.0.1:{port}-:{port}" for port in job.ports)
+        arguments += ["-netdev", f"user,id=lab,restrict=on{forwards}", "-device", "virtio-net-pci,netdev=lab"]
+    return arguments

@@ -34,7 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _list(matrix)
         if options.fetch:
             return _fetch(matrix, options.command or list(matrix.kernels))
-        job = Job(tuple(options.command), tuple(options.rwdir), tuple(options.env), options.timeout, options.cpus)
+        job = Job(
+            tuple(options.command),
+            tuple(options.rwdir),
+            tuple(options.env),
+            options.timeout,
+            options.cpus,
+            options.disk,
+            tuple(options.port),
+        )
         return _run(matrix, job, options)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
@@ -121,6 +129,20 @@ def _parser() -> argparse.ArgumentParser:
         "--measure",
         action="store_true",
         help="where KVM does not work, run the kernel in user mode: emulation falsifies times",
+    )
+    parser.add_argument(
+        "--disk",
+        metavar="FILE",
+        type=lambda text: Path(text).resolve(),
+        help="the image of a disk, the guest's /dev/vda; what is written to it is thrown away",
+    )
+    parser.add_argument(
+        "--port",
+        metavar="NUMBER",
+        type=int,
+        action="append",
+        default=[],
+        help="a TCP port of the host's loopback that leads to the same one of the guest, 10.0.2.15 (may be repeated)",
     )
     parser.add_argument("--fetch", action="store_true", help="only fetch the named kernels, or all")
     parser.add_argument("--list", action="store_true", help="show the matrix; the default is marked *")

@@ -32,8 +32,8 @@ def command(kernel: Kernel, image: Image, job: Job, shared: Path) -> list[str]:
 
     Raises `LabError` when a tool is missing, or when the kernel cannot be built.
     """
-    if kernel.has_addrupdate or job.cpus != 1:
-        raise LabError("a kernel in user mode is a stock one with one CPU: leave the module and --cpus away")
+    if kernel.has_addrupdate or job.cpus != 1 or job.disk or job.ports:
+        raise LabError("a kernel in user mode is a stock one with one CPU, no disk and no ports: leave those away")
     words = shlex.join(["sh", str(_GUEST_SCRIPT), *map(str, [shared, *job.rwdirs])])
     start = shared / "start"
     start.write_text(f"#!/bin/sh\nexec {words}\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import LabError, cache, debian, kernels, kvm, user_mode
+from lab import LabError, boot, cache, containers, debian, kernels, kvm, user_mode
 from lab.cli import main
 from lab.job import Job
 from pfkeyx.features import Feature
@@ -206,3 +206,25 @@ def test_the_command_is_executable_and_lists_the_matrix() -> None:
     done = subprocess.run([sys.executable, PROJECT / "lab/run", "--list"], capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == len(kernels.load().kernels)
     assert (PROJECT / "lab/run").stat().st_mode & 0o111
+
+
+def test_a_disk_is_not_written_and_a_port_is_open_to_this_machine_alone() -> None:
+    words = boot.devices(Job(("true",), disk=Path("/a,b/disk"), ports=(2375,)))
+    assert "if=virtio,format=raw,snapshot=on,file=/a,,b/disk" in words
+    assert "user,id=lab,restrict=on,hostfwd=tcp:127.0.0.1:2375-:2375" in words
+    assert boot.devices(Job(("true",))) == []
+
+
+def test_the_images_are_built_anew_when_what_is_in_them_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "PROJECT", tmp_path)
+    (tmp_path / ".dockerignore").write_text("*\n!code\n")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/module.py").write_text("one = 1\n")
+    first = containers.content_of_images()
+    (tmp_path / "code/module.pyc").write_text("compiled")
+    (tmp_path / "elsewhere.py").write_text("is not in them")
+    assert containers.content_of_images() == first
+    (tmp_path / "code/module.py").write_text("one = 2\n")
+    assert containers.content_of_images() != first

@@ -1,0 +1,26 @@
+# Runs as root in a mount namespace of its own: sh images.sh DISK PROJECT. Puts Docker's images onto the image of a disk.
+#
+# A daemon of its own builds them there; what has not changed since the last time it takes from that disk. The base is
+# $BASE, or Debian's if it can be pulled, or else made of Debian's packages.
+set -e
+disk=$1
+project=$2
+work=$(mktemp -d)
+trap 'kill $daemon 2>/dev/null && wait $daemon; umount "$work/data" "$work"/exec/netns/* 2>/dev/null; rm -r --one-file-system "$work"' EXIT
+if ! [ -e "$disk" ]; then
+    truncate --size 8G "$disk.new"
+    mkfs.ext4 -q -F "$disk.new"
+    mv "$disk.new" "$disk"
+fi
+mkdir "$work/data"
+mount -o loop "$disk" "$work/data"
+export DOCKER_HOST="unix://$work/docker.sock"
+dockerd --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" --host "$DOCKER_HOST" \
+    --bridge none --iptables=false --ip6tables=false 2>"$work/log" &
+daemon=$!
+until docker version >/dev/null 2>&1; do
+    kill -0 $daemon 2>/dev/null || { tail -3 "$work/log"; exit 1; }
+    sleep 0.5
+done
+sh "$project/docker/build"
+docker image prune --force >/dev/null
