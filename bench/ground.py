@@ -13,7 +13,7 @@ from bench.contest import Contest
 from bench.recording import record
 from pfkeyx import AsyncEngine, Engine
 from pfkeyx.opening import EngineName
-from tests.kernel.topology import Namespace
+from pfkeyx.testing import Namespace
 
 T = TypeVar("T")
 

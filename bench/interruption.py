@@ -23,8 +23,8 @@ from bench.moves import replacement
 from pfkeyx import Feature, Method
 from pfkeyx.demo.traffic import SO_TIMESTAMPNS, stamped_packets
 from pfkeyx.model import IPAddress, prefix_address
+from pfkeyx.testing import Namespace
 from pfkeyx.testing.wire import enlarge
-from tests.kernel.topology import DEVICE, Namespace
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ _PAUSE_S = 0.002
 _PATIENCE_S = 10
 _ETH_P_IP = 0x0800
 _PORT = 7000
+_DEVICE = "uplink"
 _INNER = IPv4Address("172.16.0.1")
 _MAC = "02:00:00:00:00:0"
 _METHODS = (Method.MIGRATE_STATE, Method.MIGRATE, Method.REPLACE)
@@ -79,19 +80,20 @@ class _Wire:
     """The wire between the host and its remote end, and who sends on it."""
 
     def __init__(self, ground: Ground, remote: IPAddress, inner: IPAddress) -> None:
-        here, there = Namespace.own(), ground.stack.enter_context(Namespace.new())
-        here.ip(
-            f"link add {DEVICE} address {_MAC}1 type veth peer name {DEVICE} address {_MAC}2 netns {there.path}\n"
-            f"link set {DEVICE} up\n"
-            f"addr add {LOCAL}/32 dev {DEVICE}\n"
-            f"addr add {NEW_LOCAL}/32 dev {DEVICE}\n"
-            f"addr add {_INNER}/32 dev {DEVICE}\n"
-            f"neigh add {remote} lladdr {_MAC}2 dev {DEVICE}\n"
-            f"route add {remote} dev {DEVICE}\n"
-            f"route add {inner} via {remote} dev {DEVICE} onlink src {_INNER}\n"
+        here, there = (ground.stack.enter_context(space) for space in (Namespace.own(), Namespace.new()))
+        _ip(
+            here,
+            f"link add {_DEVICE} address {_MAC}1 type veth peer name {_DEVICE} address {_MAC}2 netns {there.path}\n"
+            f"link set {_DEVICE} up\n"
+            f"addr add {LOCAL}/32 dev {_DEVICE}\n"
+            f"addr add {NEW_LOCAL}/32 dev {_DEVICE}\n"
+            f"addr add {_INNER}/32 dev {_DEVICE}\n"
+            f"neigh add {remote} lladdr {_MAC}2 dev {_DEVICE}\n"
+            f"route add {remote} dev {_DEVICE}\n"
+            f"route add {inner} via {remote} dev {_DEVICE} onlink src {_INNER}\n",
         )
-        ground.stack.callback(here.ip, f"link delete {DEVICE}\n")
-        there.ip(f"link set {DEVICE} up\n")
+        ground.stack.callback(_ip, here, f"link delete {_DEVICE}\n")
+        _ip(there, f"link set {_DEVICE} up\n")
         self._socket = ground.stack.enter_context(there.call(_listen))
         sender = get_context("fork").Process(target=_send_for_ever, args=(inner,))
         sender.start()
@@ -118,11 +120,15 @@ class _Wire:
         return times
 
 
+def _ip(space: Namespace, commands: str) -> None:
+    space.run("ip", "-batch", "-", input=commands)
+
+
 def _listen() -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     enlarge(sock)
-    sock.bind((DEVICE, _ETH_P_IP))
+    sock.bind((_DEVICE, _ETH_P_IP))
     sock.setblocking(False)
     return sock
 
