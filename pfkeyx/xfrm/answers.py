@@ -10,6 +10,7 @@ from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.entry import Entries, Messages
 from pfkeyx.xfrm.numbers import NLM_F_DUMP
+from pfkeyx.xfrm.received import received
 
 T = TypeVar("T")
 
@@ -61,13 +62,6 @@ def only_entry(messages: Sequence[bytes], read: Callable[[bytes], T]) -> T:
 def every_entry(messages: Messages, read: Callable[[bytes], T]) -> Sequence[T]:
     """Read a part of a dump."""
     return Entries(messages, read)
-
-
-def received(message: bytes) -> Any:
-    """Return a message as one of `messages`, which is imported when one is wanted: pyroute2 takes 0.1 s."""
-    from pfkeyx.xfrm import messages
-
-    return messages.received(message)
 
 
 def _one(messages: Sequence[bytes]) -> bytes:

@@ -84,6 +84,18 @@ SPD_ATTRIBUTES = Attributes(
         (4, "XFRMA_SPD_IPV6_HTHRESH", layout.xfrmu_spdhthresh),
     )
 )
+#: Those of an extended acknowledgement (`<linux/netlink.h>`).
+ERROR_ATTRIBUTES = Attributes(
+    (
+        (0, "NLMSGERR_ATTR_UNUSED", None),
+        (1, "NLMSGERR_ATTR_MSG", None),
+        (2, "NLMSGERR_ATTR_OFFS", "I"),
+        (3, "NLMSGERR_ATTR_COOKIE", None),
+        (4, "NLMSGERR_ATTR_POLICY", None),
+        (5, "NLMSGERR_ATTR_MISS_TYPE", "I"),
+        (6, "NLMSGERR_ATTR_MISS_NEST", "I"),
+    )
+)
 ATTRIBUTE_NAMES = ATTRIBUTES.names
 
 
@@ -194,6 +206,13 @@ class spdinfo_msg(Message):
 
     fields = (("flags", "I"),)
     table = SPD_ATTRIBUTES
+
+
+class error_msg(Message):
+    """NLMSG_ERROR with NETLINK_CAP_ACK: the error, the request's header alone, and the extended acknowledgement."""
+
+    fields = (("error", "i"), ("length", "I"), ("type", "H"), ("flags", "H"), ("sequence", "I"), ("pid", "I"))
+    table = ERROR_ATTRIBUTES
 
 
 #: What each message that the kernel sends is read with.

@@ -279,21 +279,6 @@ class spdinfo_msg(declarations.spdinfo_msg, strict_msg):
         struct = layout.xfrmu_spdhthresh
 
 
-class error_msg(strict_msg):
-    """NLMSG_ERROR with NETLINK_CAP_ACK: the error, the request's header alone, and the extended acknowledgement."""
-
-    fields = (("error", "i"), ("length", "I"), ("type", "H"), ("flags", "H"), ("sequence", "I"), ("pid", "I"))
-    nla_map = (
-        (0, "NLMSGERR_ATTR_UNUSED", "none"),
-        (1, "NLMSGERR_ATTR_MSG", "asciiz"),
-        (2, "NLMSGERR_ATTR_OFFS", "uint32"),
-        (3, "NLMSGERR_ATTR_COOKIE", "cdata"),
-        (4, "NLMSGERR_ATTR_POLICY", "cdata"),
-        (5, "NLMSGERR_ATTR_MISS_TYPE", "uint32"),
-        (6, "NLMSGERR_ATTR_MISS_NEST", "uint32"),
-    )
-
-
 _CLASSES = {
     declared: message for message in vars().values() if isinstance(message, type) for declared in message.__bases__
 }

@@ -11,6 +11,7 @@ from pfkeyx.xfrm.answers import is_dump
 from pfkeyx.xfrm.datagram import HEADER_SIZE
 from pfkeyx.xfrm.layout import size_of
 from pfkeyx.xfrm.numbers import NLM_F_ACK_TLVS
+from pfkeyx.xfrm.received import Received
 
 _ATTRIBUTE = struct.Struct("=HH")
 
@@ -22,13 +23,12 @@ class Refusal(NamedTuple):
     attribute: str | None
 
 
-def explain(acknowledgement: Any, flags: int, request: bytes | bytearray) -> Refusal:
+def explain(acknowledgement: Received, flags: int, request: bytes | bytearray) -> Refusal:
     """Return what an acknowledgement with these header flags says of a request."""
     if not flags & NLM_F_ACK_TLVS:
         return Refusal("", None)
-    text = acknowledgement.get_attr("NLMSGERR_ATTR_MSG") or ""
-    if isinstance(text, bytes):  # pyroute2 leaves alone what is not UTF-8
-        text = text.decode(errors="replace")
+    said, _, _ = (acknowledgement.get_attr("NLMSGERR_ATTR_MSG") or b"").partition(b"\0")
+    text = said.decode(errors="replace")
     missing = acknowledgement.get_attr("NLMSGERR_ATTR_MISS_TYPE")
     if missing is not None:
         return Refusal(text or "it is missing", _attribute_name(_message_class(request), missing))

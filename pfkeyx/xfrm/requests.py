@@ -40,7 +40,7 @@ from pfkeyx.model import (
 from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import declarations as wire
-from pfkeyx.xfrm.answers import Answer, Wire, every_entry, is_dump, nothing, only_entry, received
+from pfkeyx.xfrm.answers import Answer, Wire, every_entry, is_dump, nothing, only_entry
 from pfkeyx.xfrm.encoding import encode
 from pfkeyx.xfrm.moves import MoveRequests
 from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
@@ -277,7 +277,8 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
             raise InvalidRequestError(f"send XFRM message {number}: it cannot be a {type(message).__name__}")
         answer = Answer.TABLE if dumps else Answer.ONE if number in _ANSWERED else Answer.ACK
         flags |= _ACKED if answer is Answer.ACK else NLM_F_REQUEST
-        return Request("send XFRM message", number, Wire(_encoded(message, number, flags), answer), _as_declared)
+        wired = Wire(_encoded(message, number, flags), answer)
+        return Request("send XFRM message", number, wired, lambda said: tuple(map(messages.received, said)))
 
     def _write_sa(
         self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str]
@@ -315,10 +316,6 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
             return {"index": policy_id, "dir": check_policy_index(operation, policy_id)}, []
         check_policy_id(operation, policy_id)
         return codec.policy_id_fields(policy_id), codec.policy_id_attributes(policy_id)
-
-
-def _as_declared(messages: Sequence[bytes]) -> tuple[Any, ...]:
-    return tuple(map(received, messages))
 
 
 def _check_can_be_found(operation: str, sa_id: SAId) -> None:

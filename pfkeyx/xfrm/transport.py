@@ -34,6 +34,7 @@ from pfkeyx.xfrm.numbers import (
     NLMSG_DONE,
     NLMSG_ERROR,
 )
+from pfkeyx.xfrm.received import Received
 from pfkeyx.xfrm.refusal import explain
 
 _SOL_NETLINK = 270  # <linux/socket.h>
@@ -425,11 +426,9 @@ class _Waiting:
         return Joined(parts)
 
     def _acknowledge(self, message: bytes, flags: int) -> None:
-        # A success may carry text too, so only the number decides. There are many, and pyroute2 takes long over one.
+        # A success may carry text too, so only the number decides.
         if message[HEADER_SIZE : HEADER_SIZE + len(_SUCCESS)] != _SUCCESS:
-            from pfkeyx.xfrm import messages
-
-            acknowledgement = messages.parse(messages.error_msg, message)
+            acknowledgement = Received(wire.error_msg, message)
             refusal = parts.decoding(partial(explain, flags=flags, request=self.message), acknowledgement)
             self.refuse(-acknowledgement["error"], refusal.text, refusal.attribute)
 
