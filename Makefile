@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := pyproject.toml setup.py build_ffi.py build_share.py $(wildcard _native/*)
 
-.PHONY: demo test test-addrupdate soak lint clean
+.PHONY: demo test test-addrupdate soak bench lint clean
 
 demo: .venv/ready
 	$(BIN)/python lab/run $(if $(KERNEL),--kernel $(KERNEL)) --rwdir . --env TERM --env COLUMNS -- \
@@ -26,6 +26,16 @@ soak: .venv/ready
 	$(PYTHON) lab/setup --tests
 	SOAK=1 $(BIN)/tox run
 	SOAK=1 $(BIN)/tox run -e addrupdate-6.1,addrupdate-6.12,addrupdate-7
+
+# How fast it is, on the newest kernel: ratios to a bare loop and to `ip`, which are kept in bench/results and shown in
+# docs/reference/performance.md. SIZES="100 1000" chooses how many SAs there are.
+bench: export MACHINE = $(shell sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)
+bench: .venv/ready
+	$(PYTHON) lab/setup --tests
+	mkdir -p bench/results
+	$(BIN)/python lab/run --kernel 7 --measure --timeout 36000 --rwdir bench/results --env MACHINE -- \
+		unshare --net $(BIN)/python -m bench --output bench/results/7.json $(SIZES)
+	$(BIN)/python -m bench.page bench/results/7.json
 
 lint: .venv/ready
 	$(BIN)/tox run -e lint,types

@@ -7,7 +7,7 @@ from pathlib import Path
 from cffi import FFI
 
 NATIVE = Path("_native")
-SOURCES = ["socket.c", "builder.c", "reader.c"]
+SOURCES = ["socket.c", "builder.c", "reader.c", "xfrm.c"]
 HEADERS = ["pfkeyx.h", "cdef.h", "compat.h", "memory.h"]
 
 VERSION = runpy.run_path("pfkeyx/_version.py")["__version__"]

@@ -22,4 +22,19 @@
 #define SADB_X_EXT_NEW_ADDRESS_DST 28
 #endif
 
+/* Attributes of XFRM that are younger than some <linux/xfrm.h>, whose numbers are no macros that could be asked for. */
+enum {
+    PFKEYX_XFRMA_MTIMER_THRESH = 32, /* Linux 6.2 */
+    PFKEYX_XFRMA_SA_DIR,             /* 6.10 */
+    PFKEYX_XFRMA_NAT_KEEPALIVE_INTERVAL,
+    PFKEYX_XFRMA_SA_PCPU, /* 6.13 */
+    PFKEYX_XFRMA_IPTFS_DROP_TIME,
+    PFKEYX_XFRMA_IPTFS_REORDER_WINDOW,
+    PFKEYX_XFRMA_IPTFS_DONT_FRAG,
+    PFKEYX_XFRMA_IPTFS_INIT_DELAY,
+    PFKEYX_XFRMA_IPTFS_MAX_QSIZE,
+    PFKEYX_XFRMA_IPTFS_PKT_SIZE,
+    PFKEYX_XFRMA_MAX = PFKEYX_XFRMA_IPTFS_PKT_SIZE,
+};
+
 #endif

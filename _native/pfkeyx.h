@@ -1,5 +1,5 @@
 /*
- * The C core of pfkeyx: PF_KEYv2 (RFC 2367) sockets, messages built, messages read.
+ * The C core of pfkeyx: PF_KEYv2 (RFC 2367) sockets, messages built, messages read; and the dumps of XFRM.
  *
  * Errors are -errno. Numbers are in host order, except in the structures named sadb_*, which are the
  * kernel's own, of <linux/pfkeyv2.h>. Nothing here matches sequence numbers, retries, logs, keeps state
@@ -244,6 +244,30 @@ int pfkeyx_get_ipsecrequest(const struct pfkeyx_extension *policy, size_t *offse
 /* The two fields that the kernel's structures hold in network order, in host order. */
 uint32_t pfkeyx_spi(const struct sadb_sa *sa);
 uint16_t pfkeyx_nat_t_port(const struct sadb_x_nat_t_port *port);
+
+/* ---- XFRM ---- */
+
+/* Where the attributes are of a message about a whole SA or policy (XFRM_MSG_NEWSA, UPDSA, NEWPOLICY, UPDPOLICY): where
+ * each begins, by its number, 0 where it is not there, and the first where there are several. places has
+ * PFKEYX_XFRMA_MAX + 1 items. -EBADMSG for any other message, and for one that does not hold what it says. */
+int pfkeyx_xfrm_attributes(const uint8_t *message, size_t size, uint16_t places[]);
+
+/* A dump that was asked for, and what came of it in the last call. */
+struct pfkeyx_dump {
+    uint32_t sequence; /* of the request */
+    uint16_t type;     /* of its entries, XFRM_MSG_NEWSA or XFRM_MSG_NEWPOLICY */
+    int torn;          /* whether the table was changed meanwhile, in any call so far */
+    size_t count;      /* how many entries have come */
+    size_t last;       /* the size of the message that ended the dump, which lies behind them */
+};
+
+/* Receives entries of a dump, whole messages each at a multiple of four bytes, until there are most bytes of them,
+ * or some more: 1. Before that 0 at the dump's end, an NLMSG_DONE or an NLMSG_ERROR; -EAGAIN when no more waits, and
+ * entries may have come all the same; -EBADMSG for a message that is none, -EPROTO for one of another type. */
+int pfkeyx_receive_dump(int fd, struct pfkeyx_buffer *buffer, struct pfkeyx_dump *dump, size_t most);
+
+/* Where each of count entries begins, and where the last one ends: starts has one item more. */
+void pfkeyx_entry_starts(const uint8_t *entries, size_t count, uint32_t starts[]);
 
 /* cffi reads up to here */
 

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.disk,
             tuple(options.port),
         )
-        return _run(matrix, options.kernel, job)
+        return _run(matrix, job, options)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return FAILED
@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(matrix: Matrix, name: str | None, job: Job) -> int:
+def _run(matrix: Matrix, job: Job, options: argparse.Namespace) -> int:
+    name = options.kernel
     if not job.command:
         raise LabError("no command was given: write it behind --")
     for folder in job.rwdirs:
@@ -60,7 +61,7 @@ def _run(matrix: Matrix, name: str | None, job: Job) -> int:
             raise LabError(f"{folder} is no folder: give --rwdir one that exists")
     if name == _HOST or (name is None and host.can_run()):
         return host.run(job)
-    return boot.run(matrix.kernel(name or matrix.default), job)
+    return boot.run(matrix.kernel(name or matrix.default), job, options.measure)
 
 
 def _list(matrix: Matrix) -> int:
@@ -123,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=1,
         help="how many the guest has: an emulated one is twice as fast with one (default: %(default)d)",
+    )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="where KVM does not work, run the kernel in user mode: emulation falsifies times",
     )
     parser.add_argument(
         "--disk",

@@ -68,6 +68,14 @@ def fetch_module_inputs(suites: Sequence[str], folder: Path, release: str, serie
     return apt.download([headers, *parts, *libraries, "zlib1g", "libzstd1", f"linux-source-{series}={version}"])
 
 
+def fetch_source(suites: Sequence[str], folder: Path, release: str, series: str) -> list[Path]:
+    """Download the source of the kernel `release`."""
+    apt = _Apt(suites, folder)
+    apt.update()
+    version = apt.field(f"linux-headers-{release}", "Version")
+    return apt.download([f"linux-source-{series}={version}"])
+
+
 def unpack(packages: Sequence[Path], tree: Path) -> None:
     """Unpack the packages into `tree`, without running anything of theirs."""
     for package in packages:

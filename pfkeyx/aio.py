@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pfkeyx.additions import add_policies, add_sas
 from pfkeyx.dialect import Dialect, ask_for
 from pfkeyx.engine import AnyMessage, T
 from pfkeyx.errors import ClosedError
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
+from pfkeyx.many import add_policies, add_sas, ask_all
 from pfkeyx.migration import KEEP, AddressUpdate, Keep, Loss, Method, MigrationPlan, MigrationReport, ProgressCallback
 from pfkeyx.migration.move import migrate, plan_migration, update_address
 from pfkeyx.model import (
@@ -137,6 +137,10 @@ class AsyncEngine:
         """See `Engine.update_sa`."""
         await self._ask(self._dialect.update_sa(sa))
 
+    async def update_sas(self, sas: Iterable[SA]) -> None:
+        """See `Engine.update_sas`."""
+        await self._run(ask_all(self._dialect, [self._dialect.update_sa(sa) for sa in sas]))
+
     async def restore_sa(self, sa: SA) -> None:
         """See `Engine.restore_sa`."""
         await self._ask(self._dialect.restore_sa(sa))
@@ -148,6 +152,10 @@ class AsyncEngine:
     async def delete_sa(self, sa_id: SAId) -> None:
         """See `Engine.delete_sa`."""
         await self._ask(self._dialect.delete_sa(sa_id))
+
+    async def delete_sas(self, sa_ids: Iterable[SAId]) -> None:
+        """See `Engine.delete_sas`."""
+        await self._run(ask_all(self._dialect, [self._dialect.delete_sa(sa_id) for sa_id in sa_ids]))
 
     async def expire_sa(self, sa_id: SAId, *, hard: bool = False) -> None:
         """See `Engine.expire_sa`."""
@@ -161,7 +169,7 @@ class AsyncEngine:
         """See `Engine.set_progress`."""
         await self._run(self._dialect.set_progress(sa, progress))
 
-    async def dump_sas(self, matching: SAFilter = EVERY_SA) -> list[SA]:
+    async def dump_sas(self, matching: SAFilter = EVERY_SA) -> Sequence[SA]:
         """See `Engine.dump_sas`."""
         return await self._ask(self._dialect.dump_sas(matching))
 
@@ -189,6 +197,10 @@ class AsyncEngine:
         """See `Engine.update_policy`."""
         await self._ask(self._dialect.update_policy(policy))
 
+    async def update_policies(self, policies: Iterable[Policy]) -> None:
+        """See `Engine.update_policies`."""
+        await self._run(ask_all(self._dialect, [self._dialect.update_policy(policy) for policy in policies]))
+
     async def get_policy(self, policy_id: PolicyId | int) -> Policy:
         """See `Engine.get_policy`."""
         return await self._ask(self._dialect.get_policy(policy_id))
@@ -197,11 +209,15 @@ class AsyncEngine:
         """See `Engine.delete_policy`."""
         await self._ask(self._dialect.delete_policy(policy_id))
 
+    async def delete_policies(self, policy_ids: Iterable[PolicyId | int]) -> None:
+        """See `Engine.delete_policies`."""
+        await self._run(ask_all(self._dialect, [self._dialect.delete_policy(policy_id) for policy_id in policy_ids]))
+
     async def expire_policy(self, policy_id: PolicyId | int, *, hard: bool = False) -> None:
         """See `Engine.expire_policy`."""
         await self._ask(self._dialect.expire_policy(policy_id, hard))
 
-    async def dump_policies(self) -> list[Policy]:
+    async def dump_policies(self) -> Sequence[Policy]:
         """See `Engine.dump_policies`."""
         return await self._ask(self._dialect.dump_policies())
 

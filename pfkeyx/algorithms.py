@@ -8,6 +8,7 @@ draft's number and Linux's differ, Linux's is spoken. Nothing here knows a messa
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from pfkeyx.errors import InvalidRequestError
 
@@ -279,6 +280,7 @@ def by_ikev2_id(transform_type: int | None, transform_id: int) -> tuple[Algorith
     raise InvalidRequestError(f"no algorithm for IKEv2 {transform} id {transform_id}; do not negotiate it")
 
 
+@lru_cache(maxsize=64)  # what a kernel shows is nearly always of few kinds
 def by_xfrm_name(name: str, kind: Kind, icv_bits: int = 0) -> Algorithm:
     """Return the row for a name and a truncation in bits that XFRM showed; 0 bits are the usual ones.
 

@@ -1,6 +1,6 @@
 """A dialect: one of the kernel's two interfaces, as requests and events. How they are sent is not known here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
 from pfkeyx.errors import PfkeyxError, UnsupportedError
@@ -12,6 +12,7 @@ from pfkeyx.model import (
     DefaultPolicy,
     Encap,
     HashThreshold,
+    IPAddress,
     Policy,
     PolicyId,
     PolicyType,
@@ -58,7 +59,7 @@ class Dialect(Protocol):
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes an SA."""
 
-    def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
+    def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all SAs that match."""
 
     def flush_sas(self, protocol: IPsecProtocol | None) -> Request[None]:
@@ -76,8 +77,11 @@ class Dialect(Protocol):
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes a policy, found by what it is about or by its index."""
 
-    def dump_policies(self) -> Request[list[Policy]]:
-        """Return the request that reads all policies."""
+    def dump_policies(self, near: Collection[IPAddress] | None = None) -> Request[Sequence[Policy]]:
+        """Return the request that reads all policies.
+
+        Where addresses are given, policies may be left out whose templates are all at others.
+        """
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:
         """Return the request that deletes all policies of a type."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pfkeyx.additions import add_policies, add_sas
 from pfkeyx.dialect import Dialect, ask_for
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
+from pfkeyx.many import add_policies, add_sas, ask_all
 from pfkeyx.migration import KEEP, AddressUpdate, Keep, Loss, Method, MigrationPlan, MigrationReport, ProgressCallback
 from pfkeyx.migration.move import migrate, plan_migration, update_address
 from pfkeyx.model import (
@@ -136,6 +136,13 @@ class Engine:
         """Complete a larval SA, or change a mature one's lifetimes and encapsulation ports (RFC 2367 §3.1.2)."""
         self._ask(self._dialect.update_sa(sa))
 
+    def update_sas(self, sas: Iterable[SA]) -> None:
+        """Update many SAs as one pipelined batch: each, whether or not another is refused.
+
+        Raises the first refusal, whose `replies` have one for each SA, in order: None, or why it was refused.
+        """
+        self._run(ask_all(self._dialect, [self._dialect.update_sa(sa) for sa in sas]))
+
     def restore_sa(self, sa: SA) -> None:
         """Add an SA with the `replay` and `usage` that it was read with: one gateway takes over from another.
 
@@ -151,6 +158,10 @@ class Engine:
     def delete_sa(self, sa_id: SAId) -> None:
         """Delete one SA (RFC 2367 §3.1.4); raises `NotFoundError` when there is none."""
         self._ask(self._dialect.delete_sa(sa_id))
+
+    def delete_sas(self, sa_ids: Iterable[SAId]) -> None:
+        """Delete many SAs as one pipelined batch: each, whether or not another is refused; see `update_sas`."""
+        self._run(ask_all(self._dialect, [self._dialect.delete_sa(sa_id) for sa_id in sa_ids]))
 
     def expire_sa(self, sa_id: SAId, *, hard: bool = False) -> None:
         """Have an SA reach its soft limit now, or its hard one, which deletes it: listeners are told of an `Expire`.
@@ -174,10 +185,11 @@ class Engine:
         """
         self._run(self._dialect.set_progress(sa, progress))
 
-    def dump_sas(self, matching: SAFilter = EVERY_SA) -> list[SA]:
+    def dump_sas(self, matching: SAFilter = EVERY_SA) -> Sequence[SA]:
         """Return all SAs of ESP, AH and IPComp, or those that match (RFC 2367 §3.1.10).
 
-        SAs of Mobile IPv6 are returned only if the filter names their protocol.
+        SAs of Mobile IPv6 are returned only if the filter names their protocol. Over XFRM each is made when it is
+        looked at, anew each time: to count them is quick, and who goes through them often takes a list of them.
         """
         return self._ask(self._dialect.dump_sas(matching))
 
@@ -211,6 +223,10 @@ class Engine:
         """Replace a policy at once, keeping its index, or add it when there is none."""
         self._ask(self._dialect.update_policy(policy))
 
+    def update_policies(self, policies: Iterable[Policy]) -> None:
+        """Update or add many policies as one pipelined batch: each, also when one is refused; see `update_sas`."""
+        self._run(ask_all(self._dialect, [self._dialect.update_policy(policy) for policy in policies]))
+
     def get_policy(self, policy_id: PolicyId | int) -> Policy:
         """Return one policy, found by what it is about or by its index; raises `NotFoundError` when there is none.
 
@@ -226,6 +242,10 @@ class Engine:
         """
         self._ask(self._dialect.delete_policy(policy_id))
 
+    def delete_policies(self, policy_ids: Iterable[PolicyId | int]) -> None:
+        """Delete many policies as one pipelined batch: each, also when one is refused; see `update_sas`."""
+        self._run(ask_all(self._dialect, [self._dialect.delete_policy(policy_id) for policy_id in policy_ids]))
+
     def expire_policy(self, policy_id: PolicyId | int, *, hard: bool = False) -> None:
         """Have a policy reach its soft limit now, or its hard one, which deletes it: `PolicyExpire` tells of that.
 
@@ -234,8 +254,8 @@ class Engine:
         """
         self._ask(self._dialect.expire_policy(policy_id, hard))
 
-    def dump_policies(self) -> list[Policy]:
-        """Return all policies."""
+    def dump_policies(self) -> Sequence[Policy]:
+        """Return all policies, made as the SAs of `dump_sas` are."""
         return self._ask(self._dialect.dump_policies())
 
     def iter_policies(self) -> Generator[Policy, None, None]:

@@ -5,8 +5,11 @@ the same operation: `run` waits for the socket by polling it, `arun` by asyncio.
 """
 
 import select
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain
+from operator import eq
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -75,7 +78,41 @@ Operation = Generator[Batch | Work[Any], Any, T]
 Exchange = Generator[int, None, list[Any]]
 
 #: Yields what has come of a dump, and an empty list whenever it has to wait for its socket.
-Stream = Generator[list[Any], None, None]
+Stream = Generator[Sequence[Any], None, None]
+
+
+class Joined(Sequence[T]):
+    """What came part by part, one after the other; it is equal to a list of the same.
+
+    An entry of a dump is made each time that it is looked at, from what the kernel told.
+    """
+
+    def __init__(self, parts: Sequence[Sequence[T]]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        part = bisect_right(self._ends, number)
+        return self._parts[part][number - self._ends[part]]
+
+    def __iter__(self) -> Iterator[T]:
+        return chain.from_iterable(self._parts)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (Joined, list)):
+            return NotImplemented
+        return len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # like a list
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} entries>"
 
 
 class Transport(Protocol):
@@ -90,7 +127,7 @@ class Transport(Protocol):
         It is resumed when the socket can be read, or has a `TimeoutError` thrown into it.
         """
 
-    def stream(self, request: Request[list[Any]]) -> Stream:
+    def stream(self, request: Request[Sequence[Any]]) -> Stream:
         """Send a dump and hand out its entries as they come; raises `KernelError`.
 
         It is resumed like an exchange.
@@ -140,7 +177,7 @@ def work(do: Callable[[], T]) -> Operation[T]:
     return cast(T, (yield Work(do)))
 
 
-def keep(request: Request[list[T]], predicate: Callable[[T], bool]) -> Request[list[T]]:
+def keep(request: Request[Sequence[T]], predicate: Callable[[T], bool]) -> Request[Sequence[T]]:
     """Return a dump's request whose reply holds only entries that `predicate` is true of.
 
     The others are dropped as they come. It is asked again of the entries of a dump that has to be repeated.
@@ -194,7 +231,7 @@ async def arun(operation: Operation[T], transport: Transport) -> T:
         return cast(T, stop.value)
 
 
-def run_stream(request: Request[list[T]], asked: Transport) -> Generator[T, None, None]:
+def run_stream(request: Request[Sequence[T]], asked: Transport) -> Generator[T, None, None]:
     """Hand out the entries of a dump as they come, blocking, over another socket like the one that is asked."""
     transport = _another(asked)
     try:
@@ -214,7 +251,7 @@ def run_stream(request: Request[list[T]], asked: Transport) -> Generator[T, None
         transport.close()
 
 
-async def arun_stream(request: Request[list[T]], asked: Transport) -> AsyncGenerator[T, None]:
+async def arun_stream(request: Request[Sequence[T]], asked: Transport) -> AsyncGenerator[T, None]:
     """Hand out the entries of a dump as they come, in the running event loop; see `run_stream`."""
     import asyncio
 

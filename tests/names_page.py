@@ -114,7 +114,10 @@ METHODS: Mapping[str, tuple[str, str, str]] = {
 #: What of the engine is no request of its own.
 NO_REQUESTS = {"open", "close", "name", "supports", "plan_migration", "run"}
 #: What sends or receives several of one kind.
-SEVERAL = {"add_sas", "add_policies", "iter_sas", "iter_policies"}
+SEVERAL = {
+    *("add_sas", "add_policies", "update_sas", "update_policies", "delete_sas", "delete_policies"),
+    *("iter_sas", "iter_policies"),
+}
 
 
 def field_rows(kind: type[Any]) -> Iterator[tuple[str, ...]]:

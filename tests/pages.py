@@ -102,8 +102,8 @@ _XFRM = """\
 # XFRM on Linux
 
 Every message and attribute of NETLINK_XFRM, as of the newest kernel in `lab/kernels.toml`, and what it is in pfkeyx.
-The tables are written by `python -m tests.pages` from `pfkeyx/xfrm/messages.py`, which a test compares with that
-kernel's own `<linux/xfrm.h>`.
+The tables are written by `python -m tests.pages` from `pfkeyx/xfrm/declarations.py`, which a test compares with
+that kernel's own `<linux/xfrm.h>`.
 
 - A **feature** is what a kernel may lack: `Engine.supports` asks it. A kernel passes over an attribute that is younger
   than itself, so pfkeyx asks before it sends one, and raises `UnsupportedError` where it would be lost; only

@@ -2,14 +2,26 @@
 
 import errno
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from pfkeyx.errors import InvalidRequestError
-from pfkeyx.model import IPAddress, Lifetime, Mark, Offload, Protocol, SecurityContext, Selector, same_family
+from pfkeyx.model import IPAddress, Lifetime, Limit, Mark, Offload, Protocol, SecurityContext, Selector
 
 #: Seconds; the kernel adds them to the time in signed numbers of 64 bits, and would end the SA at once.
 _FOR_EVER = 1 << 62
 #: The kernel's PAGE_SIZE at its smallest.
 _LONGEST_CONTEXT = 4096
+_NO_LIMIT = Limit()
+
+
+class About(NamedTuple):
+    """What is checked of what, which is said only where it is wrong: to say an SA takes longer than to check it."""
+
+    operation: str
+    subject: object
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.subject}"
 
 
 def check_bits(operation: str, subject: object, bits: int, **values: int) -> None:
@@ -19,7 +31,7 @@ def check_bits(operation: str, subject: object, bits: int, **values: int) -> Non
             raise InvalidRequestError(f"{operation} {subject}: {name} {value} does not fit {bits} bits")
 
 
-def check_address(operation: str, address: IPAddress) -> None:
+def check_address(operation: object, address: IPAddress) -> None:
     """Raise `InvalidRequestError` for what is no address, or has a zone."""
     if not isinstance(address, (IPv4Address, IPv6Address)):
         raise InvalidRequestError(f"{operation}: {address!r} is no address; give an ipaddress.ip_address()")
@@ -27,18 +39,18 @@ def check_address(operation: str, address: IPAddress) -> None:
         raise InvalidRequestError(f"{operation}: {address} has a zone, which no SA or policy can keep; leave it out")
 
 
-def check_pair(operation: str, source: IPAddress, destination: IPAddress) -> None:
+def check_pair(operation: object, source: IPAddress, destination: IPAddress) -> None:
     """Raise `InvalidRequestError` for two ends of different IP versions."""
     for address in (source, destination):
         check_address(operation, address)
-    if not same_family((source, destination)):
+    if source.version != destination.version:
         raise InvalidRequestError(
             f"{operation}: {source} is IPv{source.version} and {destination} is IPv{destination.version}; "
             "the two ends of an SA have the same IP version"
         )
 
 
-def check_end(operation: str, address: IPAddress) -> None:
+def check_end(operation: object, address: IPAddress) -> None:
     """Raise `InvalidRequestError` for what cannot be the end of an SA: the kernel takes it, and loses the traffic."""
     check_address(operation, address)
     if address.is_unspecified or address.is_multicast:
@@ -80,7 +92,7 @@ def spi_hints(minimum: int, maximum: int) -> dict[int, str]:
 
 def check_selector(operation: str, subject: object, selector: Selector) -> None:
     """Raise `InvalidRequestError` for a selector of two IP versions, or with a number out of range."""
-    if not same_family((selector.source, selector.destination)):
+    if selector.source.version != selector.destination.version:
         raise InvalidRequestError(
             f"{operation} {subject}: the selector mixes IPv{selector.source.version} and "
             f"IPv{selector.destination.version}"
@@ -120,6 +132,8 @@ def check_security_context(operation: str, subject: object, context: SecurityCon
 def check_lifetime(operation: str, subject: object, lifetime: Lifetime) -> None:
     """Raise `InvalidRequestError` for a limit of nothing, or one that the kernel cannot reckon with."""
     for limit in (lifetime.soft, lifetime.hard):
+        if limit == _NO_LIMIT:
+            continue
         counts = ((value, 0xFFFFFFFFFFFFFFFF) for value in (limit.octets, limit.packets))
         times = ((value, _FOR_EVER) for value in (limit.seconds, limit.idle_seconds))
         for value, bound in (*counts, *times):

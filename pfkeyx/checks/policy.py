@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pfkeyx.checks.parts import (
+    About,
     check_bits,
     check_end,
     check_lifetime,
@@ -27,14 +28,17 @@ from pfkeyx.model import (
     Template,
 )
 
+#: Numbers of these that have no name are values of the enumerations too.
+_TYPES, _DIRECTIONS, _SHARES, _ACTIONS = tuple(PolicyType), tuple(Direction), tuple(Share), tuple(Action)
 
-def check_policy_id(operation: str, policy_id: PolicyId) -> None:
-    """Raise `InvalidRequestError` for what no policy can be looked up by."""
+
+def check_policy_id(operation: str, policy_id: PolicyId | Policy) -> None:
+    """Raise `InvalidRequestError` for what no policy can be looked up by; a policy is by the same fields."""
     check_selector(operation, policy_id, policy_id.selector)
     check_bits(operation, policy_id, 32, if_id=policy_id.if_id)
     check_mark(operation, policy_id, policy_id.mark)
     check_security_context(operation, policy_id, policy_id.security_context)
-    if policy_id.type not in (*PolicyType,):
+    if policy_id.type not in _TYPES:
         raise InvalidRequestError(f"{operation} {policy_id}: a policy's type is main or sub, not {policy_id.type}")
 
 
@@ -45,7 +49,7 @@ def check_policy_index(operation: str, index: int) -> Direction:
     dump shows.
     """
     direction = Direction(index & 7)
-    if not 0 < index <= 0xFFFFFFFF or direction not in (*Direction,):
+    if not 0 < index <= 0xFFFFFFFF or direction not in _DIRECTIONS:
         raise InvalidRequestError(
             f"{operation}: {index} is not the index of an in, out or forward policy; take a `Policy`'s index or an "
             "`Acquire`'s policy_id"
@@ -55,8 +59,8 @@ def check_policy_index(operation: str, index: int) -> Direction:
 
 def check_policy(operation: str, policy: Policy) -> None:
     """Raise `InvalidRequestError` for a policy that no kernel could take as it is meant."""
-    check_policy_id(operation, policy.id)
-    if policy.index and check_policy_index(f"{operation} {policy}", policy.index) != policy.direction:
+    check_policy_id(operation, policy)
+    if policy.index and check_policy_index(operation, policy.index) != policy.direction:
         raise InvalidRequestError(
             f"{operation} {policy}: {policy.index} is the index of another direction; give policy.as_written()"
         )
@@ -65,12 +69,12 @@ def check_policy(operation: str, policy: Policy) -> None:
     check_lifetime(operation, policy, policy.lifetime)
     check_bits(operation, policy, 32, priority=policy.priority)
     check_bits(operation, policy, 8, flags=int(policy.flags))
-    if policy.share not in (*Share,):
+    if policy.share not in _SHARES:
         raise InvalidRequestError(f"{operation} {policy}: share {policy.share} is none of XFRM_SHARE_*")
     _check_action(operation, policy, policy.action)
     check_offload(operation, policy, policy.offload)
     for template in policy.templates:
-        _check_template(f"{operation} {policy}", template)
+        _check_template(About(operation, policy), template)
 
 
 def check_moves(operation: str, policy_id: PolicyId, moves: Sequence[tuple[Template, Template]]) -> None:
@@ -84,9 +88,9 @@ def check_moves(operation: str, policy_id: PolicyId, moves: Sequence[tuple[Templ
         for template in (old, new):
             if template.source is None or template.destination is None:
                 raise InvalidRequestError(f"{operation} {policy_id}: a move has old and new addresses, in every mode")
-            check_pair(f"{operation} {policy_id}", template.source, template.destination)
+            check_pair(About(operation, policy_id), template.source, template.destination)
             for end in (template.source, template.destination) if template is new else ():
-                check_end(f"{operation} {policy_id}", end)
+                check_end(About(operation, policy_id), end)
 
 
 def check_default_policy(operation: str, policy: DefaultPolicy) -> None:
@@ -96,7 +100,7 @@ def check_default_policy(operation: str, policy: DefaultPolicy) -> None:
 
 
 def _check_action(operation: str, subject: object, action: Action) -> None:
-    if action not in (*Action,):
+    if action not in _ACTIONS:
         raise InvalidRequestError(f"{operation} {subject}: a policy allows or blocks; {action} is neither")
 
 
@@ -110,14 +114,14 @@ def check_thresholds(operation: str, ipv4: HashThreshold | None, ipv6: HashThres
                 raise InvalidRequestError(f"{operation}: a prefix of {version} has 0 to {longest} bits, not {bits}")
 
 
-def _check_template(operation: str, template: Template) -> None:
+def _check_template(operation: About, template: Template) -> None:
     if (template.source is None) != (template.destination is None):
         raise InvalidRequestError(f"{operation}: a template has both addresses or none")
     if template.source is not None and template.destination is not None:
         check_pair(operation, template.source, template.destination)
-    check_bits(operation, "template", 32, reqid=template.reqid, spi=template.spi)
-    check_bits(operation, "template", 8, share=template.share)
-    for mask in template.algorithm_masks:
-        check_bits(operation, "template", 32, **{"algorithm mask": mask})
+    check_bits(*operation, 32, reqid=template.reqid, spi=template.spi)
+    check_bits(operation.operation, operation.subject, 8, **{"a template's share": template.share})
+    for mask in {*template.algorithm_masks}:
+        check_bits(operation.operation, operation.subject, 32, **{"algorithm mask": mask})
     if template.source is None and template.mode in ADDRESSED_MODES:
         raise InvalidRequestError(f"{operation}: a {template.mode} template needs source and destination")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from pfkeyx.algorithms import ALGORITHMS, Algorithm, Kind, by_xfrm_name
 from pfkeyx.checks.parts import (
+    About,
     check_address,
     check_bits,
     check_cpi,
@@ -64,7 +65,7 @@ def check_sa(operation: str, sa: SA) -> None:
     check_security_context(operation, sa, sa.security_context)
     for address in (sa.care_of, sa.encap.original_address if sa.encap is not None else None):
         if address is not None:
-            check_pair(f"{operation} {sa}", address, sa.destination)
+            check_pair(About(operation, sa), address, sa.destination)
     for is_wrong, complaint in _COMBINATIONS:
         if is_wrong(sa):
             raise InvalidRequestError(f"{operation} {sa}: {complaint}")
@@ -94,7 +95,7 @@ def check_spi_request(operation: str, wanted: SPIRequest) -> None:
 def check_filter(operation: str, matching: SAFilter) -> None:
     """Raise `InvalidRequestError` for a filter whose two ends are of different IP versions."""
     if matching.source is not None and matching.destination is not None:
-        check_pair(f"{operation} {matching}", prefix_address(matching.source), prefix_address(matching.destination))
+        check_pair(About(operation, matching), prefix_address(matching.source), prefix_address(matching.destination))
 
 
 def check_progress(operation: str, sa: SA, progress: Progress) -> None:
@@ -190,7 +191,7 @@ def _check_authentication(operation: str, sa: SA, authentication: Authentication
 def _check_key(operation: str, sa: SA, algorithm: Algorithm, key: Key) -> None:
     bits = key.bits
     # Of an algorithm that has no row in the table, only the kernel knows the sizes.
-    if algorithm not in ALGORITHMS or bits - algorithm.salt_bits in algorithm.key_bits:
+    if bits - algorithm.salt_bits in algorithm.key_bits or algorithm not in ALGORITHMS:
         if key.is_hidden:
             raise InvalidRequestError(
                 f"{operation} {sa}: the key for {algorithm} is all zeros, as a locked-down kernel shows keys; "
@@ -206,7 +207,7 @@ def _check_key(operation: str, sa: SA, algorithm: Algorithm, key: Key) -> None:
 
 
 def _check_icv(operation: str, sa: SA, algorithm: Algorithm, bits: int) -> None:
-    if algorithm in ALGORITHMS and bits not in algorithm.icv_bits:
+    if bits not in algorithm.icv_bits and algorithm in ALGORITHMS:
         takes = " or ".join(str(b) for b in algorithm.icv_bits)
         cut = by_xfrm_name(algorithm.xfrm_name, algorithm.kind, bits)
         hint = f"; take {cut}" if cut in ALGORITHMS else ""

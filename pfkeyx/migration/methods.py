@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.features import Support
-from pfkeyx.migration.plan import Loss, Method, PolicyMove, SAMove
+from pfkeyx.migration.plan import GRAVE, Loss, Method, PolicyMove, SAMove
 from pfkeyx.model import SA, Direction, Encap, Limit, Mode, Protocol, SAState, Template, UdpEncap, any_selector
 
 #: How far a sequence number is put ahead: packets that are past the policy when it blocks, segments included.
@@ -63,9 +63,9 @@ def choose(candidate: Candidate, supports: Supports, forced: Method | None) -> S
             continue
         losses = _losses(method, candidate)
         move = SAMove(candidate.before, candidate.after, method, undo, losses, tuple(passed_over))
-        grave = [loss for loss in Loss if loss in losses and not loss.minor]
-        if not grave:
+        if losses.isdisjoint(GRAVE):
             return move
+        grave = [loss for loss in Loss if loss in losses and not loss.minor]
         possible.append(move)
         passed_over.append((method, "it would lose " + "; ".join(loss.value for loss in grave)))
     if possible:

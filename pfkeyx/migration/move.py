@@ -22,6 +22,7 @@ from pfkeyx.migration.report import MigrationReport, differences, is_moved
 from pfkeyx.migration.templates import Index
 from pfkeyx.migration.update import KEEP, AddressUpdate, Keep
 from pfkeyx.model import SA, Action, AddressPair, Direction, IPAddress, Policy, SAId, UdpEncap
+from pfkeyx.model.deferred import changed
 from pfkeyx.operation import Batch, Operation, Request, ask, keep, work
 
 #: Is told how many SAs have moved so far, and of how many.
@@ -214,7 +215,7 @@ def _lost_policies(dialect: Dialect, begun: Sequence[Step], now: Snapshot) -> It
         for move in step.policies:
             if not {move.before.id, move.after.id} & now.policies.keys():
                 lost = move.before if move.renamed else move.after
-                yield dialect.update_policy(replace(lost, action=Action.BLOCK) if step.outbound else lost)
+                yield dialect.update_policy(changed(lost, action=Action.BLOCK) if step.outbound else lost)
 
 
 def _lost_sas(dialect: Dialect, begun: Sequence[Step], held: Held, now: Snapshot) -> Iterator[Request[None]]:
@@ -226,7 +227,7 @@ def _lost_sas(dialect: Dialect, begun: Sequence[Step], held: Held, now: Snapshot
         for move in step.sas:
             sa = held.get(move.before.id)
             if sa is not None and move.before.id not in now.sas and not is_moved(now, move):
-                yield restore(dialect, replace(move.before, replay=sa.replay, usage=sa.usage), step.outbound)
+                yield restore(dialect, changed(move.before, replay=sa.replay, usage=sa.usage), step.outbound)
 
 
 def _put_back(requests: Sequence[Request[None]]) -> Operation[str]:
@@ -251,7 +252,7 @@ def _policy_back(move: PolicyMove, now: Snapshot, has_lost_sas: bool) -> PolicyM
     back = move.reversed()
     if has_lost_sas and move.has_optional:
         # Its packets would leave in clear.
-        back = replace(back, after=replace(back.after, action=Action.BLOCK))
+        back = replace(back, after=changed(back.after, action=Action.BLOCK))
     # Of one that was to be renamed there may be nothing yet under the new name.
     return back if not move.renamed or move.after.id in now.policies else PolicyMove(move.before, back.after)
 

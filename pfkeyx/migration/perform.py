@@ -11,6 +11,7 @@ from pfkeyx.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
 from pfkeyx.migration.methods import MARGIN, has_room, hides_keys, leading_pairs, leading_policy
 from pfkeyx.migration.plan import Method, SAMove, Step
 from pfkeyx.model import SA, Progress, Replay, SAId
+from pfkeyx.model.deferred import changed
 from pfkeyx.operation import Batch, Operation, Request
 
 #: How many SAs and policies are moved by one datagram, about: it is run at once, and nobody else changes any meanwhile.
@@ -187,11 +188,11 @@ def _restore_thresholds(dialect: Dialect, wanted: Sequence[tuple[SA, Progress]])
 
 def _carried(move: SAMove, held: Held) -> SA:
     sa = held[move.before.id]
-    return replace(move.after, replay=sa.replay, usage=sa.usage)
+    return changed(move.after, replay=sa.replay, usage=sa.usage)
 
 
 def _ahead(sa: SA) -> SA:
     replay = sa.replay or Replay(0, 0, (0,))
     if not has_room(sa, replay.outbound):
         raise UnsupportedError(f"moving {sa}", "its sequence numbers are used up: rekey it")
-    return replace(sa, replay=replace(replay, outbound=replay.outbound + MARGIN))
+    return changed(sa, replay=replace(replay, outbound=replay.outbound + MARGIN))

@@ -9,6 +9,7 @@ from typing import Any
 from pfkeyx.migration.update import KEEP, AddressUpdate
 from pfkeyx.model import SA, Action, Policy, Template
 from pfkeyx.model.addresses import unspecified
+from pfkeyx.model.deferred import changed
 
 
 class Method(Enum):
@@ -43,10 +44,11 @@ class Loss(Enum):
     @property
     def minor(self) -> bool:
         """Whether it is told, and need not be accepted."""
-        return self not in _GRAVE
+        return self not in GRAVE
 
 
-_GRAVE = frozenset({Loss.SEQUENCE_REPEAT, Loss.OFFLOAD, Loss.UNKNOWN_ATTRIBUTES})
+#: Losses that have to be accepted.
+GRAVE = frozenset({Loss.SEQUENCE_REPEAT, Loss.OFFLOAD, Loss.UNKNOWN_ATTRIBUTES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class PolicyMove:
     @property
     def blocked(self) -> Policy:
         """The policy as it is while its SAs move: its templates stay, as the mark of a move that is not over."""
-        return replace(self.before, action=Action.BLOCK)
+        return changed(self.before, action=Action.BLOCK)
 
     @property
     def opened(self) -> Policy:
@@ -109,7 +111,7 @@ class PolicyMove:
         The kernel compares an inbound packet's SA with a template's source, which one of the two has first anew.
         """
         pairs = zip(self.before.templates, self.after.templates, strict=True)
-        return replace(self.before, templates=tuple(_opened(old, new) for old, new in pairs))
+        return changed(self.before, templates=tuple(_opened(old, new) for old, new in pairs))
 
     @property
     def renamed(self) -> bool:
@@ -123,7 +125,7 @@ class PolicyMove:
 
     def reversed(self) -> "PolicyMove":
         """Return the move that undoes this one; what an earlier move had left blocked is not blocked again."""
-        return PolicyMove(self.after, replace(self.before, action=self.after.action))
+        return PolicyMove(self.after, changed(self.before, action=self.after.action))
 
     def as_json(self) -> dict[str, Any]:
         """Return the move as what `json.dumps` takes."""

@@ -6,7 +6,7 @@ Pure: the SAs, the policies and the probes' answers come in as values, and the p
 import errno
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pfkeyx.checks import check_policy
@@ -33,7 +33,8 @@ from pfkeyx.model import (
     Protocol,
     UdpEncap,
 )
-from pfkeyx.model.addresses import is_in
+from pfkeyx.model.addresses import is_in, prefix_address, prefix_length
+from pfkeyx.model.deferred import changed
 
 _DIRECTIONS = (Direction.OUT, Direction.IN, Direction.FORWARD)
 
@@ -221,21 +222,22 @@ def _check_policies(update: AddressUpdate, groups: Sequence[_Group], policies: S
 def _is_left_of(policy: Policy, occupant: Policy) -> bool:
     """Return whether a policy is another itself, blocked or not: what an interrupted move the other way has left."""
     has_been_blocked = policy.direction is Direction.OUT and occupant.action is Action.BLOCK
-    return occupant == policy or (has_been_blocked and replace(occupant, action=policy.action) == policy)
+    return occupant == policy or (has_been_blocked and changed(occupant, action=policy.action) == policy)
 
 
 def _policy_move(update: AddressUpdate, policy: Policy, reqids: set[int] | None, is_used: bool) -> PolicyMove:
     before = policy.as_written()
     outbound = before.direction is Direction.OUT
-    ends = [e for e in template_ends(before) if reqids is None or e.template.reqid in (0, *reqids)]
+    all_ends = tuple(template_ends(before))
+    ends = [e for e in all_ends if reqids is None or e.template.reqid in (0, *reqids)]
     at_a_place = any(update.ends_after(e.ends, outbound) or update.has_arrived(e.ends, outbound) for e in ends)
     after = before
     if update.policies:
-        templates = tuple(template_after(update, e, reqids, outbound) for e in template_ends(before))
-        after = replace(before, templates=templates, selector=selector_after(update, before, ends, outbound))
+        templates = tuple(template_after(update, e, reqids, outbound) for e in all_ends)
+        after = changed(before, templates=templates, selector=selector_after(update, before, ends, outbound))
     # Only outbound policies are ever blocked by a move.
     if outbound and before.action is Action.BLOCK and before.templates and (at_a_place or is_used):
-        after = replace(after, action=Action.ALLOW)
+        after = changed(after, action=Action.ALLOW)
     return PolicyMove(before, after)
 
 
@@ -297,7 +299,16 @@ def _sa_order(sa: SA) -> tuple[object, ...]:
 
 
 def _policy_order(policy: Policy) -> tuple[object, ...]:
-    return policy.direction, str(policy.id), policy.priority, repr(policy.id)
+    selector = policy.selector
+    prefixes = selector.source, selector.destination
+    ports = ((port and (port.value, port.mask)) or () for port in (selector.source_port, selector.destination_port))
+    return (
+        policy.direction,
+        *(int(prefix_address(prefix)) for prefix in prefixes),
+        *(prefix_length(prefix) for prefix in prefixes),
+        *(selector.protocol, *ports, selector.interface_index, selector.user),
+        *(str(policy.mark), policy.if_id, policy.type, policy.priority),
+    )
 
 
 def _left_sockets(update: AddressUpdate, policies: Iterable[Policy]) -> Iterator[Left]:

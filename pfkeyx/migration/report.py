@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 from pfkeyx.migration.plan import MigrationPlan, SAMove, Step
 from pfkeyx.migration.reading import Snapshot
 from pfkeyx.model import SA, Policy
+from pfkeyx.model.deferred import same
+
+#: What beside its identity an SA is known by.
+_KNOWN_BY = ("source", "encryption", "authentication", "compression")
 
 
 class FieldChange(NamedTuple):
@@ -81,13 +85,9 @@ def is_moved(now: Snapshot, move: SAMove) -> bool:
     if old.id != new.id and old.id in now.sas:
         return False  # whatever is at the new place is another's
     sa = now.sas.get(new.id)
-    if sa is None or _known_by(sa) != _known_by(new):
+    if sa is None or not same(sa, new, _KNOWN_BY):
         return False  # whoever stands there after a refused REPLACE is a stranger too
     return (old.source, old.destination) != (new.source, new.destination) or sa.encap == new.encap
-
-
-def _known_by(sa: SA) -> tuple[object, ...]:
-    return sa.source, sa.destination, sa.encryption, sa.authentication, sa.compression
 
 
 def _counts(sa: SA) -> tuple[int, ...]:

@@ -70,11 +70,13 @@ class Index:
 
 def template_ends(policy: Policy) -> Iterator[Ends]:
     """Yield each template with its ends: a transport template's are those of the tunnel around it, or the hosts'."""
-    source, destination = prefix_host(policy.selector.source), prefix_host(policy.selector.destination)
+    ends: OpenEnds | None = None
     for template in policy.templates:
         if template.mode in ADDRESSED_MODES:
-            source, destination = _specified(template.source), _specified(template.destination)
-        yield Ends(template, source, destination)
+            ends = _specified(template.source), _specified(template.destination)
+        elif ends is None:
+            ends = prefix_host(policy.selector.source), prefix_host(policy.selector.destination)
+        yield Ends(template, *ends)
 
 
 def _specified(address: IPAddress | None) -> IPAddress | None:
@@ -86,10 +88,8 @@ def concerns(update: AddressUpdate, policy: Policy) -> bool:
     return any(
         # What is between any ends, and a transport template under no tunnel, may use any SA.
         (e.source is None and e.destination is None)
-        or update.ends_after(e.ends, outbound)
-        or update.has_arrived(e.ends, outbound)
+        or any(update.ends_after(e.ends, way) or update.has_arrived(e.ends, way) for way in (True, False))
         for e in template_ends(policy)
-        for outbound in (True, False)
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -61,6 +62,7 @@ class Selector:
         return f"{self.source} -> {self.destination}{protocol}"
 
 
+@cache
 def any_selector(version: int) -> Selector:
     """Return the selector of every packet of IP version 4 or 6."""
     everything = ip_network("0.0.0.0/0" if version == 4 else "::/0")
@@ -85,7 +87,11 @@ def prefix_length(prefix: Prefix) -> int:
 
 def make_prefix(address: IPAddress, length: int) -> Prefix:
     """Return the network of the first `length` bits, or an interface where `address` has host bits beyond them."""
-    network = ip_network((address.packed, length), strict=False)
+    network: IPv4Network | IPv6Network
+    if address.version == 4:
+        network = IPv4Network((int(address), length), strict=False)
+    else:
+        network = IPv6Network((int(address), length), strict=False)
     return network if network.network_address == address else ip_interface((address, length))
 
 

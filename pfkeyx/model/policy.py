@@ -1,8 +1,10 @@
 """Policies, what they ask for, and what they are found by."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from pfkeyx.model.addresses import IPAddress, Selector
+from pfkeyx.model.deferred import Deferred, changed, root_of
 from pfkeyx.model.numbers import (
     NO_POLICY_FLAGS,
     Action,
@@ -51,8 +53,18 @@ class PolicyId:
         return f"{self.direction} {self.selector}{policy_type}{found_by(self.mark, self.if_id)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class _Identified(Deferred):
+    """What remembers the identity that it has been asked for."""
+
+    __slots__ = ("_id",)
+
+
+_id_of: Callable[["Policy"], PolicyId]
+_id_of, _set_id = (getattr(_Identified.__dict__["_id"], name) for name in ("__get__", "__set__"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy(_Identified):
     """An entry of the SPD (RFC 4301 §4.4.1); of two that fit, the one with the lower `priority` wins.
 
     `index`, which PF_KEY calls the policy's id, is the kernel's: XFRM takes it as a wish for a new policy, 0 for none,
@@ -79,11 +91,22 @@ class Policy:
     @property
     def id(self) -> PolicyId:
         """What this policy is looked up by."""
+        try:
+            return _id_of(self)
+        except AttributeError:
+            made = self._identify()
+            _set_id(self, made)
+            return made
+
+    def _identify(self) -> PolicyId:
+        root, changes = root_of(self)
+        if root is not self and changes.isdisjoint(PolicyId.__match_args__):
+            return root.id
         return PolicyId(self.selector, self.direction, self.mark, self.if_id, self.type, self.security_context)
 
     def as_written(self) -> "Policy":
         """Return the policy without what the kernel counts and numbers."""
-        return replace(self, index=0, usage=None)
+        return changed(self, index=0, usage=None)
 
     def __str__(self) -> str:
         return str(self.id)

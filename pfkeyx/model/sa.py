@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 from pfkeyx.algorithms import Algorithm
 from pfkeyx.model.addresses import IPAddress, Prefix, Selector, any_selector, prefix_host
+from pfkeyx.model.deferred import Deferred, changed
 from pfkeyx.model.numbers import NO_EXTRA_FLAGS, NO_FLAGS, Direction, Mode, Protocol, SAExtraFlag, SAFlag, SAState
 from pfkeyx.model.parts import (
     NO_LIMITS,
@@ -40,8 +41,8 @@ class SAId:
         return f"{self.protocol} {self.spi:#010x} to {self.destination}{found_by(self.mark)}"
 
 
-@dataclass(frozen=True, slots=True)
-class SA:
+@dataclass(frozen=True, slots=True, eq=False)
+class SA(Deferred):
     """A security association: how it is found, what it does, and, when it was read, how it stands.
 
     `state`, `usage`, `replay` and `failures` are the kernel's and are ignored in what is written, but for
@@ -113,8 +114,8 @@ class SA:
             encap = encap if is_of_one else replace(encap, original_address=None)
         selector = self._moved_selector(source, destination)
         moved_id = replace(self.id, destination=destination)
-        sa = replace(self, id=moved_id, source=source, encap=encap, selector=selector)
-        return sa if encap is not None else replace(sa, nat_keepalive_s=0, mapping_threshold_s=0)
+        sa = changed(self, id=moved_id, source=source, encap=encap, selector=selector)
+        return sa if encap is not None else changed(sa, nat_keepalive_s=0, mapping_threshold_s=0)
 
     def _moved_selector(self, source: IPAddress, destination: IPAddress) -> Selector | None:
         if self.selector is None and SAFlag.AF_UNSPEC in self.flags:
@@ -130,7 +131,7 @@ class SA:
 
     def as_written(self) -> "SA":
         """Return the SA without what the kernel counts: two SAs made alike are equal in this form."""
-        return replace(self, state=None, usage=None, replay=None, failures=None)
+        return changed(self, state=None, usage=None, replay=None, failures=None)
 
     def __str__(self) -> str:
         return f"{self.id.protocol} {self.id.spi:#010x} {self.source} -> {self.destination}"

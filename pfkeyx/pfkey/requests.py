@@ -1,7 +1,7 @@
 """What can be asked over PF_KEY, as requests: each names its message, and how its answer is read."""
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -16,6 +16,7 @@ from pfkeyx.model import (
     DefaultPolicy,
     Encap,
     HashThreshold,
+    IPAddress,
     Policy,
     PolicyId,
     PolicyType,
@@ -28,6 +29,7 @@ from pfkeyx.model import (
     Template,
     any_selector,
 )
+from pfkeyx.model.deferred import changed
 from pfkeyx.operation import Operation, Request
 from pfkeyx.pfkey import codec, limits, parts, probes
 from pfkeyx.pfkey.answers import Answer, make_request, nothing
@@ -45,7 +47,7 @@ class PfkeyDialect:
 
     def as_shown(self, sa: SA) -> SA:
         """Return an SA as a read would show it: a selector of all IPv4 cannot be told from one of all IPv6."""
-        return replace(sa, selector=None) if sa.selector in (any_selector(4), any_selector(6)) else sa
+        return changed(sa, selector=None) if sa.selector in (any_selector(4), any_selector(6)) else sa
 
     def get_spi(self, wanted: SPIRequest) -> Request[int]:
         """Return the request that reserves an SPI (SADB_GETSPI, RFC 2367 §3.1.1)."""
@@ -77,7 +79,7 @@ class PfkeyDialect:
         """Return the request that deletes one SA (SADB_DELETE, RFC 2367 §3.1.4)."""
         return self._look_up("delete SA", MessageType.DELETE, Answer.ACK, sa_id, nothing)
 
-    def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
+    def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all SAs that match (SADB_DUMP, RFC 2367 §3.1.10)."""
         checks.check_filter("dump SAs", matching)
         satype = self._satype("dump SAs", matching.protocol)
@@ -119,8 +121,9 @@ class PfkeyDialect:
             message = Message(MessageType.X_SPDDELETE, extensions=codec.policy_id_extensions(policy_id))
         return make_request("delete policy", policy_id, message, Answer.ACK, nothing)
 
-    def dump_policies(self) -> Request[list[Policy]]:
-        """Return the request that reads all policies (SADB_X_SPDDUMP)."""
+    def dump_policies(self, near: Collection[IPAddress] | None = None) -> Request[Sequence[Policy]]:
+        """Return the request that reads all policies (SADB_X_SPDDUMP), wherever they are."""
+        del near
         return make_request("dump policies", "", Message(MessageType.X_SPDDUMP), Answer.DUMP, _policies)
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:

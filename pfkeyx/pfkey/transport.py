@@ -91,7 +91,7 @@ class PfkeyTransport:
             replies += [item.reply() for item in asked]
         return replies
 
-    def stream(self, request: Request[list[Any]]) -> Stream:
+    def stream(self, request: Request[Sequence[Any]]) -> Stream:
         """Send a dump and hand out its entries as they come; see `Transport.stream`.
 
         Raises `KernelError` when an entry was lost: those before it have been handed out.

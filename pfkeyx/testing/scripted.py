@@ -10,7 +10,7 @@ True
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ class ScriptedKernel:
         yield from ()
         return [self._answer(request, batch.one_datagram) for request in batch.requests]
 
-    def stream(self, request: Request[list[Any]]) -> Stream:
+    def stream(self, request: Request[Sequence[Any]]) -> Stream:
         """Answer a dump from the script, all at once."""
         reply = self._answer(request, one_datagram=False)
         if isinstance(reply, KernelError):

@@ -4,7 +4,7 @@ from typing import Any
 
 from pfkeyx.algorithms import Algorithm, Kind, by_xfrm_name
 from pfkeyx.model import SA, Authentication, Encryption, Key
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm.parts import Told
 
 
 def algorithm_attributes(sa: SA) -> list[tuple[str, Any]]:
@@ -20,7 +20,7 @@ def algorithm_attributes(sa: SA) -> list[tuple[str, Any]]:
     return attributes
 
 
-def decode_encryption(message: wire.xfrm_message) -> Encryption | None:
+def decode_encryption(message: Told) -> Encryption | None:
     """Return the encryption that a message tells of, if it does."""
     aead = message.get_attr("XFRMA_ALG_AEAD")
     if aead:
@@ -30,7 +30,7 @@ def decode_encryption(message: wire.xfrm_message) -> Encryption | None:
     return Encryption(by_xfrm_name(_name(crypt), Kind.ENCRYPTION), Key(crypt["alg_key"])) if crypt else None
 
 
-def decode_authentication(message: wire.xfrm_message) -> Authentication | None:
+def decode_authentication(message: Told) -> Authentication | None:
     """Return the authentication that a message tells of, if it does."""
     auth = message.get_attr("XFRMA_ALG_AUTH_TRUNC")
     if not auth:
@@ -39,7 +39,7 @@ def decode_authentication(message: wire.xfrm_message) -> Authentication | None:
     return Authentication(by_xfrm_name(_name(auth), Kind.AUTHENTICATION, icv_bits), Key(auth["alg_key"]), icv_bits)
 
 
-def decode_compression(message: wire.xfrm_message) -> Algorithm | None:
+def decode_compression(message: Told) -> Algorithm | None:
     """Return the compression that a message tells of, if it does."""
     compression = message.get_attr("XFRMA_ALG_COMP")
     return by_xfrm_name(_name(compression), Kind.COMPRESSION) if compression else None

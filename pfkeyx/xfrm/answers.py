@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
-from pyroute2.netlink import NLM_F_DUMP, nlmsg
-
 from pfkeyx.errors import MalformedReplyError
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
+from pfkeyx.xfrm.entry import Entries, Messages
+from pfkeyx.xfrm.numbers import NLM_F_DUMP
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ class Answer(Enum):
 
     ACK = "an acknowledgement"
     ONE = "one message"
-    DUMP = "messages up to the end mark, each read as it comes"
+    DUMP = "SAs or policies up to the end mark, read as they come"
     TABLE = "messages up to the end mark, read together"
 
     @property
@@ -44,17 +44,33 @@ def is_dump(message_type: int, flags: int) -> bool:
     return message_type in (wire.XFRM_MSG_GETSA, wire.XFRM_MSG_GETPOLICY) and bool(flags & NLM_F_DUMP)
 
 
-def nothing(_: Sequence[nlmsg]) -> None:
+def nothing(_: Sequence[bytes]) -> None:
     """Read the answer that is only an acknowledgement."""
 
 
-def only(messages: Sequence[nlmsg], decode: Callable[[Any], T]) -> T:
+def only(messages: Sequence[bytes], decode: Callable[[Any], T]) -> T:
     """Read the answer that is one message."""
+    return parts.decoding(decode, received(_one(messages)))
+
+
+def only_entry(messages: Sequence[bytes], read: Callable[[bytes], T]) -> T:
+    """Read the answer that is one SA or policy."""
+    return read(_one(messages))
+
+
+def every_entry(messages: Messages, read: Callable[[bytes], T]) -> Sequence[T]:
+    """Read a part of a dump."""
+    return Entries(messages, read)
+
+
+def received(message: bytes) -> Any:
+    """Return a message as one of `messages`, which is imported when one is wanted: pyroute2 takes 0.1 s."""
+    from pfkeyx.xfrm import messages
+
+    return messages.received(message)
+
+
+def _one(messages: Sequence[bytes]) -> bytes:
     if len(messages) != 1:
         raise MalformedReplyError(f"{len(messages)} messages where the kernel answers with one")
-    return parts.decoding(decode, messages[0])
-
-
-def every(messages: Sequence[nlmsg], decode: Callable[[Any], T]) -> list[T]:
-    """Read the answer that is a dump."""
-    return [parts.decoding(decode, message) for message in messages]
+    return messages[0]

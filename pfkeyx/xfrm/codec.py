@@ -1,46 +1,39 @@
 """SAs and policies to XFRM messages and back. What is asked for, and of which socket, is not decided here."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
 from typing import Any
 
 from pfkeyx.model import (
-    ADDRESSED_MODES,
     SA,
     Action,
     DefaultPolicy,
-    Direction,
-    Failures,
-    IPAddress,
-    Mode,
     Policy,
-    PolicyFlag,
     PolicyId,
     PolicyType,
     Progress,
     Protocol,
     Replay,
-    SAExtraFlag,
     SAFilter,
     SAFlag,
     SAId,
-    Selector,
-    Share,
     Template,
     any_selector,
     prefix_address,
     prefix_length,
 )
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
-from pfkeyx.xfrm.algorithms import algorithm_attributes, decode_authentication, decode_compression, decode_encryption
+from pfkeyx.xfrm.algorithms import algorithm_attributes
+from pfkeyx.xfrm.entry import Messages, PolicyEntry, SAEntry
+from pfkeyx.xfrm.fields import POLICY_FIELDS, SA_FIELDS, decode_replay
 
 #: What the kernel tells XFRMA_ETIMER_THRESH in; it is set in jiffies.
 _TIMER_UNIT_MS = 100
 _DEFAULT_ACTIONS = {Action.ALLOW: wire.XFRM_USERPOLICY_ACCEPT, Action.BLOCK: wire.XFRM_USERPOLICY_BLOCK}
 _ACTIONS = {number: action for action, number in _DEFAULT_ACTIONS.items()}
-_ALL_ALGORITHMS = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
 def sa_fields(sa: SA) -> dict[str, Any]:
@@ -165,7 +158,7 @@ def policy_attributes(policy: Policy) -> list[tuple[str, Any]]:
     attributes: list[tuple[str, Any]] = []
     if policy.templates:
         attributes.append(("XFRMA_TMPL", list(_templates_fields(policy))))
-    return attributes + parts.offload_attributes(policy.offload) + policy_id_attributes(policy.id)
+    return attributes + parts.offload_attributes(policy.offload) + policy_id_attributes(policy)
 
 
 def policy_id_fields(policy_id: PolicyId) -> dict[str, Any]:
@@ -173,7 +166,7 @@ def policy_id_fields(policy_id: PolicyId) -> dict[str, Any]:
     return {"sel": parts.selector_fields(policy_id.selector), "dir": policy_id.direction}
 
 
-def policy_id_attributes(policy_id: PolicyId) -> list[tuple[str, Any]]:
+def policy_id_attributes(policy_id: PolicyId | Policy) -> list[tuple[str, Any]]:
     """Return the attributes that are part of a policy's identity."""
     return [
         *parts.security_attributes(policy_id.security_context),
@@ -187,77 +180,49 @@ def policy_type_attributes(policy_type: PolicyType) -> list[tuple[str, Any]]:
     return [("XFRMA_POLICY_TYPE", {"type": policy_type})] if policy_type else []
 
 
-def decode_sa(message: wire.xfrm_message, info: Any = None) -> SA:
+def decode_sa(message: parts.Told, info: Any = None) -> SA:
     """Return the SA of a message whose struct is, or whose `info` is, its `xfrm_usersa_info`."""
-    info = message if info is None else info
-    family = info["family"]
-    source = parts.decode_address(info["saddr"], family)
-    replay, window = _decode_replay(message, info["replay_window"])
-    care_of = message.get_attr("XFRMA_COADDR")
-    return SA(
-        id=SAId(
-            destination=parts.decode_address(info["id"]["daddr"], family),
-            spi=info["id"]["spi"],
-            protocol=Protocol(info["id"]["proto"]),
-            mark=parts.decode_mark(message),
-        ),
-        source=source,
-        mode=Mode(info["mode"]),
-        reqid=info["reqid"],
-        encryption=decode_encryption(message),
-        authentication=decode_authentication(message),
-        compression=decode_compression(message),
-        encap=parts.decode_encap(message, family),
-        selector=_decode_sa_selector(info["sel"], source, SAFlag(info["flags"])),
-        lifetime=parts.decode_lifetime(info["lft"]),
-        replay_window=window,
-        flags=SAFlag(info["flags"]),
-        extra_flags=SAExtraFlag(message.get_attr("XFRMA_SA_EXTRA_FLAGS") or 0),
-        if_id=message.get_attr("XFRMA_IF_ID") or 0,
-        output_mark=parts.decode_output_mark(message),
-        offload=parts.decode_offload(message),
-        tfc_padding=message.get_attr("XFRMA_TFCPAD") or 0,
-        direction=parts.decode_direction(message),
-        nat_keepalive_s=message.get_attr("XFRMA_NAT_KEEPALIVE_INTERVAL") or 0,
-        mapping_threshold_s=message.get_attr("XFRMA_MTIMER_THRESH") or 0,
-        cpu=message.get_attr("XFRMA_SA_PCPU"),
-        iptfs=parts.decode_iptfs(message),
-        care_of=parts.decode_address(care_of, family) if care_of else None,
-        security_context=parts.decode_security_context(message),
-        other=parts.decode_other(message),
-        usage=parts.decode_usage(info["curlft"], message.get_attr("XFRMA_LASTUSED")),
-        replay=replay,
-        failures=_decode_failures(info["stats"]),
-    )
+    told = _Within(message, message if info is None else info)
+    return SA(**{name: read(told) for name, read in SA_FIELDS.items()})
 
 
-def decode_policy(message: wire.xfrm_message, info: Any = None) -> Policy:
+def read_sa(message: bytes) -> SA:
+    """Return the SA of a NEWSA, of which nothing is worked out before it is looked at."""
+    return SA.read(SAEntry(message), SA_FIELDS)
+
+
+def decode_policy(message: parts.Told, info: Any = None) -> Policy:
     """Return the policy of a message whose struct is, or whose `info` is, its `xfrm_userpolicy_info`."""
-    info = message if info is None else info
-    return Policy(
-        selector=parts.decode_selector(info["sel"]),
-        direction=Direction(info["dir"]),
-        templates=tuple(_decode_template(fields) for fields in message.get_attr("XFRMA_TMPL") or ()),
-        action=Action(info["action"]),
-        priority=info["priority"],
-        lifetime=parts.decode_policy_lifetime(info["lft"]),
-        mark=parts.decode_mark(message),
-        if_id=message.get_attr("XFRMA_IF_ID") or 0,
-        type=decode_policy_type(message),
-        flags=PolicyFlag(info["flags"]),
-        share=Share(info["share"]),
-        offload=parts.decode_offload(message),
-        security_context=parts.decode_security_context(message),
-        other=parts.decode_other(message),
-        index=info["index"],
-        usage=parts.decode_usage(info["curlft"]),
-    )
+    told = _Within(message, message if info is None else info)
+    return Policy(**{name: read(told) for name, read in POLICY_FIELDS.items()})
 
 
-def decode_policy_type(message: wire.xfrm_message) -> PolicyType:
-    """Return which of the SPD's types a policy is of."""
-    policy_type = message.get_attr("XFRMA_POLICY_TYPE")
-    return PolicyType(policy_type["type"]) if policy_type else PolicyType.MAIN
+def read_policy(message: bytes) -> Policy:
+    """Return the policy of a NEWPOLICY, of which nothing is worked out before it is looked at."""
+    return Policy.read(PolicyEntry(message), POLICY_FIELDS)
+
+
+def read_policies_near(addresses: Sequence[bytes], messages: Messages) -> Sequence[Policy]:
+    """Return those policies of a dump that may have a template at one of these addresses."""
+    entries = map(PolicyEntry, messages)
+    return [Policy.read(entry, POLICY_FIELDS) for entry in entries if entry.may_be_at(addresses)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """A message, and the struct within it that is read."""
+
+    message: parts.Told
+    info: Any
+
+    def __getitem__(self, name: str) -> Any:
+        return self.info[name]
+
+    def get_attr(self, name: str) -> Any:
+        return self.message.get_attr(name)
+
+    def attributes(self) -> Iterator[tuple[int, bytes]]:
+        return self.message.attributes()
 
 
 def default_policy_fields(policy: DefaultPolicy) -> dict[str, Any]:
@@ -269,18 +234,17 @@ def default_policy_fields(policy: DefaultPolicy) -> dict[str, Any]:
     }
 
 
-def decode_default_policy(message: wire.xfrm_message) -> DefaultPolicy:
+def decode_default_policy(message: parts.Told) -> DefaultPolicy:
     """Return what happens to packets that no policy is for."""
     return DefaultPolicy(_ACTIONS[message["in"]], _ACTIONS[message["fwd"]], _ACTIONS[message["out"]])
 
 
-def decode_progress(message: wire.xfrm_message) -> Progress:
+def decode_progress(message: parts.Told) -> Progress:
     """Return how far the SA of a NEWAE is."""
-    replay, _ = _decode_replay(message, 0)
     usage = message.get_attr("XFRMA_LTIME_VAL")
     timer = message.get_attr("XFRMA_ETIMER_THRESH")
     return Progress(
-        replay=replay,
+        replay=decode_replay(message),
         usage=parts.decode_usage(usage) if usage else None,
         replay_threshold=message.get_attr("XFRMA_REPLAY_THRESH"),
         timer_ms=None if timer is None else timer * _TIMER_UNIT_MS,
@@ -327,47 +291,3 @@ def _template_fields(template: Template, version: int) -> dict[str, Any]:
         "ealgos": encryption,
         "calgos": compression,
     }
-
-
-def _decode_sa_selector(fields: dict[str, Any], source: IPAddress, flags: SAFlag) -> Selector | None:
-    if fields["family"] == 0:
-        return None
-    selector = parts.decode_selector(fields)
-    return None if selector == any_selector(source.version) and SAFlag.AF_UNSPEC not in flags else selector
-
-
-def _decode_replay(message: wire.xfrm_message, window: int) -> tuple[Replay | None, int]:
-    esn = message.get_attr("XFRMA_REPLAY_ESN_VAL")
-    if esn:
-        replay = Replay(
-            outbound=esn["oseq_hi"] << 32 | esn["oseq"],
-            inbound=esn["seq_hi"] << 32 | esn["seq"],
-            bitmap=struct.unpack(f"={esn['bmp_len']}I", esn["bmp"]),
-            extended=True,
-        )
-        return replay, esn["replay_window"]
-    legacy = message.get_attr("XFRMA_REPLAY_VAL")
-    return (Replay(legacy["oseq"], legacy["seq"], (legacy["bitmap"],)) if legacy else None), window
-
-
-def _decode_failures(fields: dict[str, Any]) -> Failures:
-    return Failures(fields["replay_window"], fields["replay"], fields["integrity_failed"])
-
-
-def _decode_template(fields: dict[str, Any]) -> Template:
-    mode = Mode(fields["mode"])
-    addressed = mode in ADDRESSED_MODES or any(fields["saddr"]) or any(fields["id"]["daddr"])
-    masks = (fields["aalgos"], fields["ealgos"], fields["calgos"])
-    return Template(
-        protocol=Protocol(fields["id"]["proto"]),
-        mode=mode,
-        source=parts.decode_address(fields["saddr"], fields["family"]) if addressed else None,
-        destination=parts.decode_address(fields["id"]["daddr"], fields["family"]) if addressed else None,
-        reqid=fields["reqid"],
-        spi=fields["id"]["spi"],
-        optional=bool(fields["optional"]),
-        share=Share(fields["share"]),
-        # A policy made over PF_KEY allows every algorithm and shows empty masks; sent back as they
-        # are, empty masks would allow none.
-        algorithm_masks=_ALL_ALGORITHMS if masks == (0, 0, 0) else masks,
-    )

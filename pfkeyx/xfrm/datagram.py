@@ -1,20 +1,18 @@
-"""Netlink's framing: a datagram's messages, each with its header, and one message read by its declaration.
+"""Netlink's framing: a datagram's messages, each with its header.
 
 No socket is here, and what a message means is not known here.
 """
 
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-from pyroute2.netlink.exceptions import NetlinkDecodeError
+from typing import NamedTuple
 
 from pfkeyx.errors import MalformedReplyError
 
 _HEADER = struct.Struct("=IHHII")
 HEADER_SIZE = _HEADER.size
-#: Bytes; the kernel sends no datagram that is larger.
-DATAGRAM = 1 << 20
+#: Bytes; the kernel sends no datagram that is larger, those of a dump have 32 KiB.
+DATAGRAM = 1 << 16
 
 
 class Header(NamedTuple):
@@ -38,13 +36,3 @@ def walk(data: bytes) -> Iterator[tuple[Header, bytes]]:
             raise MalformedReplyError(f"XFRM: a message claims {header.length} bytes of {len(data) - offset}")
         yield header, data[offset : offset + header.length]
         offset += (header.length + 3) & ~3
-
-
-def parse(message_class: type[Any], data: bytes) -> Any:
-    """Return a whole message as one of `message_class`; raises `MalformedReplyError`."""
-    message = message_class(data)
-    try:
-        message.decode()
-    except (NetlinkDecodeError, ValueError, struct.error) as error:
-        raise MalformedReplyError(f"XFRM: {message_class.__name__}: {error}") from error
-    return message

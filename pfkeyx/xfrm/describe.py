@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from pfkeyx.errors import MalformedReplyError
+from pfkeyx.xfrm import declarations
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.datagram import Header, parse
+from pfkeyx.xfrm.datagram import Header
 
 _NAMES = {number: name for name, number in vars(wire).items() if name.startswith("XFRM_MSG_")}
 _KEY = "alg_key"
@@ -35,14 +36,14 @@ def _lines(header: Header, message: bytes) -> Iterator[str]:
         yield "  ** has no layout here: not shown, since a key may be in it"
         return
     try:
-        parsed = parse(message_class, message)
+        parsed = wire.parse(message_class, message)
     except MalformedReplyError as error:
         yield f"  ** {error}: not shown, since a key may be in it"
         return
     yield from _fields({name: parsed[name] for name, _ in message_class.fields if name in parsed}, "  ")
     for slot in parsed["attrs"]:
         name, attribute = slot.cell
-        if name in wire.ATTRIBUTE_NAMES.values():
+        if name in declarations.ATTRIBUTE_NAMES.values():
             yield from _attribute(name, attribute.value)
         else:
             yield f"  {name} **"

@@ -77,7 +77,7 @@ def decode_migrated(message: wire.xfrm_message) -> Migrated:
     moves = [move for attribute in message.get_attrs("XFRMA_MIGRATE") for move in attribute]
     kmaddress = message.get_attr("XFRMA_KMADDRESS")
     return Migrated(
-        PolicyId(selector, Direction(message["dir"]), type=codec.decode_policy_type(message)),
+        PolicyId(selector, Direction(message["dir"]), type=parts.decode_policy_type(message)),
         tuple((_moved_template(move, "old"), _moved_template(move, "new")) for move in moves),
         _address_pair(kmaddress) if kmaddress else None,
         parts.decode_encap(message, moves[0]["new_family"] if moves else message["sel"]["family"]),
@@ -149,7 +149,7 @@ def decode_policy_deletion(message: wire.xfrm_message) -> PolicyChange:
 
 def decode_policy_flush(message: wire.xfrm_message) -> PolicyFlush:
     """Return the event of a FLUSHPOLICY."""
-    return PolicyFlush(codec.decode_policy_type(message))
+    return PolicyFlush(parts.decode_policy_type(message))
 
 
 def decode_default_policy_change(message: wire.xfrm_message) -> DefaultPolicyChange:

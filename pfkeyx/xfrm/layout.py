@@ -5,6 +5,8 @@ addresses, SPIs and ports, which are in network order.
 """
 
 import struct
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, ClassVar
 
 
@@ -13,40 +15,106 @@ class cstruct:
 
     fields: ClassVar[tuple[tuple[str, Any], ...]] = ()
 
+    _form: ClassVar["Form"]
+
+    def __init_subclass__(cls) -> None:
+        cls._form = Form(cls.fields)
+
     @classmethod
     def size(cls) -> int:
-        return sum(size_of(fmt) for _, fmt in cls.fields)
+        return cls._form.size
+
+    @classmethod
+    def offset(cls, name: str) -> int:
+        """Return where a field begins."""
+        return sum(size_of(fmt) for _, fmt in takewhile(lambda field: field[0] != name, cls.fields))
 
     @classmethod
     def decode_from(cls, data: Any, offset: int) -> tuple[dict[str, Any], int]:
-        value: dict[str, Any] = {}
-        for name, fmt in cls.fields:
-            if not isinstance(fmt, str):
-                value[name], offset = fmt.decode_from(data, offset)
-                continue
-            unpacked = struct.unpack_from(fmt, data, offset)
-            if unpacked:  # padding is checked to be there, and is no value
-                (value[name],) = unpacked
-            offset += struct.calcsize(fmt)
-        return value, offset
+        return cls._form.unpack_from(data, offset), offset + cls._form.size
+
+    @classmethod
+    def pack(cls, value: dict[str, Any]) -> bytes:
+        return cls._form.pack(value)
+
+    @classmethod
+    def decode_all(cls, data: bytes) -> list[dict[str, Any]]:
+        return [cls.decode_from(data, at)[0] for at in range(0, len(data), cls.size())]
 
     @classmethod
     def encode_into(cls, data: bytearray, offset: int, value: Any) -> int:
-        return encode_fields(cls.fields, data, offset, value or {})
+        packed = cls.pack(value or {})
+        data.extend(packed)
+        return offset + len(packed)
 
 
-def encode_fields(fields: tuple[tuple[str, Any], ...], data: bytearray, offset: int, value: dict[str, Any]) -> int:
-    """Append the fields to `data`, zeros for what `value` lacks, and return where they end."""
-    for name, fmt in fields:
-        if not isinstance(fmt, str):
-            offset = fmt.encode_into(data, offset, value.get(name))
-            continue
-        if fmt.endswith("x"):
-            data.extend(bytes(struct.calcsize(fmt)))
-        else:
-            data.extend(struct.pack(fmt, value.get(name, b"" if fmt.endswith("s") else 0)))
-        offset += struct.calcsize(fmt)
-    return offset
+class Form:
+    """What takes all of a struct apart, and puts it together, at once."""
+
+    def __init__(self, fields: tuple[tuple[str, Any], ...]) -> None:
+        self._whole = struct.Struct("=" + "".join(map(_plain, fields)))
+        self.size = self._whole.size
+        # What stands for nothing, for each value of the whole.
+        self._zeros: list[Any] = []
+        # Each field's place among them: its form, if it is a struct, where it begins and where it ends.
+        self._places: dict[str, tuple[Form | None, int, int]] = {}
+        # The sizes of numbers in network order, which the whole has as bytes.
+        self._swapped: dict[str, int] = {}
+        for name, fmt in fields:
+            if not is_value(fmt):
+                continue
+            form, start = None if isinstance(fmt, str) else fmt._form, len(self._zeros)
+            if form is not None:
+                self._zeros += form._zeros
+            elif fmt.startswith(">"):
+                self._swapped[name] = struct.calcsize(fmt)
+                self._zeros.append(bytes(struct.calcsize(fmt)))
+            else:
+                self._zeros.append(b"" if fmt.endswith("s") else 0)
+            self._places[name] = form, start, len(self._zeros)
+
+    def unpack_from(self, data: Any, offset: int) -> dict[str, Any]:
+        """Return the values of the fields."""
+        return self._build(self._whole.unpack_from(data, offset))
+
+    def pack(self, value: dict[str, Any]) -> bytes:
+        """Return the bytes of fields, zeros for what `value` lacks; what is no field is passed over."""
+        values = self._zeros.copy()
+        self._gather(value, values, 0)
+        return self._whole.pack(*values)
+
+    def _build(self, values: Sequence[Any]) -> dict[str, Any]:
+        value: dict[str, Any] = {
+            name: values[start] if form is None else form._build(values[start:end])
+            for name, (form, start, end) in self._places.items()
+        }
+        for name in self._swapped:
+            value[name] = int.from_bytes(value[name], "big")
+        return value
+
+    def _gather(self, value: dict[str, Any], values: list[Any], base: int) -> None:
+        for name, given in value.items():
+            if name not in self._places:
+                continue  # the tail of a flexible struct
+            form, start, _ = self._places[name]
+            if form is None:
+                size = self._swapped.get(name)
+                values[base + start] = given if size is None else given.to_bytes(size, "big")
+            elif given:
+                form._gather(given, values, base + start)
+
+
+def _plain(field: tuple[str, Any]) -> str:
+    """Return the format of a field, in which numbers in network order are their bytes."""
+    _, fmt = field
+    if not isinstance(fmt, str):
+        return "".join(map(_plain, fmt.fields))
+    return f"{struct.calcsize(fmt)}s" if fmt.startswith(">") else fmt
+
+
+def is_value(fmt: Any) -> bool:
+    """Return whether a field of this format is more than padding."""
+    return not (isinstance(fmt, str) and fmt.endswith("x"))
 
 
 def size_of(fmt: Any) -> int:
@@ -301,10 +369,8 @@ class flexible(cstruct):
         return value, end
 
     @classmethod
-    def encode_into(cls, data: bytearray, offset: int, value: Any) -> int:
-        offset = super().encode_into(data, offset, value)
-        data.extend(value[cls.tail])
-        return offset + len(value[cls.tail])
+    def pack(cls, value: dict[str, Any]) -> bytes:
+        return super().pack(value) + bytes(value[cls.tail])
 
 
 class _hidden(bytes):

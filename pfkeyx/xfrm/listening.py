@@ -26,7 +26,7 @@ from pfkeyx.events import (
 from pfkeyx.model import SA, Protocol, SAId
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm import parts
-from pfkeyx.xfrm.datagram import DATAGRAM, Header, parse, walk
+from pfkeyx.xfrm.datagram import DATAGRAM, Header, walk
 from pfkeyx.xfrm.events import (
     decode_acquire,
     decode_default_policy_change,
@@ -174,7 +174,7 @@ def _receive(sock: "socket") -> bytes | None:
 
 def decode_event(message_type: int, message: bytes) -> Event:
     """Return the event that an announced message tells of; raises `MalformedReplyError`."""
-    return parts.decoding(_ANNOUNCEMENTS[message_type].decode, parse(wire.RECEIVED[message_type], message))
+    return parts.decoding(_ANNOUNCEMENTS[message_type].decode, wire.parse(wire.RECEIVED[message_type], message))
 
 
 def _is_ipsec(event: Event) -> bool:

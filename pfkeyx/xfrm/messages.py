@@ -1,78 +1,18 @@
-"""The messages and attributes of NETLINK_XFRM (`<linux/xfrm.h>`), in pyroute2's idiom, under the kernel's names.
+"""The messages of NETLINK_XFRM as pyroute2's: any can be written, sent and read, by pyroute2 too.
 
-Only numbers and declarations live here: what a message means is the codec's business, its structs are in `layout.py`.
+They are made of what `declarations` says. Only what needs a message of pyroute2's own imports this.
 """
 
 import struct
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pyroute2.netlink import nla, nlmsg
-from pyroute2.netlink.exceptions import NetlinkNLADecodeError
+from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkNLADecodeError
 
-from pfkeyx.xfrm import layout
-
-XFRM_MSG_NEWSA = 16
-XFRM_MSG_DELSA = 17
-XFRM_MSG_GETSA = 18
-XFRM_MSG_NEWPOLICY = 19
-XFRM_MSG_DELPOLICY = 20
-XFRM_MSG_GETPOLICY = 21
-XFRM_MSG_ALLOCSPI = 22
-XFRM_MSG_ACQUIRE = 23
-XFRM_MSG_EXPIRE = 24
-XFRM_MSG_UPDPOLICY = 25
-XFRM_MSG_UPDSA = 26
-XFRM_MSG_POLEXPIRE = 27
-XFRM_MSG_FLUSHSA = 28
-XFRM_MSG_FLUSHPOLICY = 29
-XFRM_MSG_NEWAE = 30
-XFRM_MSG_GETAE = 31
-XFRM_MSG_REPORT = 32
-XFRM_MSG_MIGRATE = 33
-XFRM_MSG_NEWSADINFO = 34
-XFRM_MSG_GETSADINFO = 35
-XFRM_MSG_NEWSPDINFO = 36
-XFRM_MSG_GETSPDINFO = 37
-XFRM_MSG_MAPPING = 38
-XFRM_MSG_SETDEFAULT = 39
-XFRM_MSG_GETDEFAULT = 40
-#: Linux 7.2.
-XFRM_MSG_MIGRATE_STATE = 41
-
-XFRMNLGRP_ACQUIRE = 1
-XFRMNLGRP_EXPIRE = 2
-XFRMNLGRP_SA = 3
-XFRMNLGRP_POLICY = 4
-XFRMNLGRP_AEVENTS = 5
-XFRMNLGRP_REPORT = 6
-XFRMNLGRP_MIGRATE = 7
-XFRMNLGRP_MAPPING = 8
-
-XFRM_INF = 0xFFFFFFFFFFFFFFFF
-
-XFRM_SA_DIR_IN = 1
-XFRM_SA_DIR_OUT = 2
-
-XFRM_AE_RTHR = 1
-XFRM_AE_RVAL = 2
-XFRM_AE_LVAL = 4
-XFRM_AE_ETHR = 8
-XFRM_AE_CR = 16
-XFRM_AE_CE = 32
-XFRM_AE_CU = 64
-
-XFRM_USERPOLICY_UNSPEC = 0
-XFRM_USERPOLICY_BLOCK = 1
-XFRM_USERPOLICY_ACCEPT = 2
-
-XFRM_MIGRATE_STATE_CLEAR_OFFLOAD = 1
-XFRM_MIGRATE_STATE_UPDATE_H2H_SEL = 2
-
-XFRMA_SEC_CTX = 8
-
-UDP_ENCAP_ESPINUDP = 2  # <linux/udp.h>
-TCP_ENCAP_ESPINTCP = 7  # <linux/udp.h>
-IPSEC_PROTO_ANY = 255  # <linux/ipsec.h>
+from pfkeyx.errors import MalformedReplyError
+from pfkeyx.xfrm import declarations, layout
+from pfkeyx.xfrm.numbers import *
 
 
 class payload_nla(nla):  # type: ignore[misc]  # pyroute2 has no types
@@ -92,7 +32,9 @@ class scalar_nla(payload_nla):
         (self.value,) = struct.unpack_from(fmt, self.payload(offset))
 
     def ft_encode(self, offset: int) -> tuple[int, int]:
-        return _pad(self.data, layout.encode_fields(self.fields, self.data, offset, {"value": self.value}))
+        ((_, fmt),) = self.fields
+        self.data.extend(struct.pack(fmt, self.value))
+        return _pad(self.data, offset + struct.calcsize(fmt))
 
 
 class struct_nla(payload_nla):
@@ -111,8 +53,7 @@ class struct_array_nla(struct_nla):
     """An attribute whose payload is an array of one struct, as a list of dicts."""
 
     def ft_decode(self, offset: int) -> None:
-        payload, size = self.payload(offset), self.struct.size()
-        self.value = [self.struct.decode_from(payload, at)[0] for at in range(0, len(payload), size)]
+        self.value = self.struct.decode_all(self.payload(offset))
 
     def ft_encode(self, offset: int) -> tuple[int, int]:
         for value in self.value:
@@ -138,9 +79,18 @@ class strict_msg(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
             if attribute.length != there:
                 raise NetlinkNLADecodeError(f"{name} claims {attribute.length} bytes of {there}")
 
+    def attributes(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the numbers and the bytes of all attributes."""
+        for slot in self["attrs"]:
+            attribute = slot.cell[1]
+            length, number = struct.unpack_from("=HH", attribute.data, attribute.offset)
+            yield number, bytes(attribute.data[attribute.offset + 4 : attribute.offset + length])
+
     def ft_encode(self, offset: int) -> tuple[int, int]:
         # The padding before the attributes is counted in the message's length.
-        return _pad(self.data, layout.encode_fields(self.fields, self.data, offset, dict(self)))[0], 0
+        packed = layout.Form(self.fields).pack(dict(self))
+        self.data.extend(packed)
+        return _pad(self.data, offset + len(packed))[0], 0
 
     # pyroute2's own read on behind a payload that is too short, and log a number that is too large.
     class uint8(scalar_nla):
@@ -166,54 +116,27 @@ def _pad(data: bytearray, end: int) -> tuple[int, int]:
     return end + padding, padding
 
 
+def _map(attributes: declarations.Attributes) -> tuple[tuple[int, str, str], ...]:
+    """Return pyroute2's table of attributes, in which what each holds is the name of a class."""
+    return tuple((number, name, _class_name(kind)) for name, (number, kind) in attributes.kinds.items())
+
+
+def _class_name(kind: declarations.Kind) -> str:
+    if kind is None:
+        return "none"
+    if kind is bool:
+        return "flag"
+    if isinstance(kind, str):
+        return {"B": "uint8", "H": "uint16", "I": "uint32", "Q": "uint64", "16s": "address"}[kind]
+    struct = kind[0] if isinstance(kind, list) else kind
+    return struct.__name__.removeprefix("xfrm_").removeprefix("xfrmu_")
+
+
 class xfrm_message(strict_msg):
     """Any message of the family: a struct of its own, then attributes."""
 
     prefix = "XFRMA_"
-    nla_map = (
-        (0, "XFRMA_UNSPEC", "none"),
-        (1, "XFRMA_ALG_AUTH", "algo"),
-        (2, "XFRMA_ALG_CRYPT", "algo"),
-        (3, "XFRMA_ALG_COMP", "algorithm_name"),
-        (4, "XFRMA_ENCAP", "encap_tmpl"),
-        (5, "XFRMA_TMPL", "user_tmpl"),
-        (6, "XFRMA_SA", "usersa_info"),
-        (7, "XFRMA_POLICY", "userpolicy_info"),
-        (8, "XFRMA_SEC_CTX", "user_sec_ctx"),
-        (9, "XFRMA_LTIME_VAL", "lifetime_cur"),
-        (10, "XFRMA_REPLAY_VAL", "replay_state"),
-        (11, "XFRMA_REPLAY_THRESH", "uint32"),
-        (12, "XFRMA_ETIMER_THRESH", "uint32"),
-        (13, "XFRMA_SRCADDR", "address"),
-        (14, "XFRMA_COADDR", "address"),
-        (15, "XFRMA_LASTUSED", "uint64"),
-        (16, "XFRMA_POLICY_TYPE", "userpolicy_type"),
-        (17, "XFRMA_MIGRATE", "user_migrate"),
-        (18, "XFRMA_ALG_AEAD", "algo_aead"),
-        (19, "XFRMA_KMADDRESS", "user_kmaddress"),
-        (20, "XFRMA_ALG_AUTH_TRUNC", "algo_auth"),
-        (21, "XFRMA_MARK", "mark"),
-        (22, "XFRMA_TFCPAD", "uint32"),
-        (23, "XFRMA_REPLAY_ESN_VAL", "replay_state_esn"),
-        (24, "XFRMA_SA_EXTRA_FLAGS", "uint32"),
-        (25, "XFRMA_PROTO", "uint8"),
-        (26, "XFRMA_ADDRESS_FILTER", "address_filter"),
-        (27, "XFRMA_PAD", "none"),
-        (28, "XFRMA_OFFLOAD_DEV", "user_offload"),
-        (29, "XFRMA_SET_MARK", "uint32"),
-        (30, "XFRMA_SET_MARK_MASK", "uint32"),
-        (31, "XFRMA_IF_ID", "uint32"),
-        (32, "XFRMA_MTIMER_THRESH", "uint32"),
-        (33, "XFRMA_SA_DIR", "uint8"),
-        (34, "XFRMA_NAT_KEEPALIVE_INTERVAL", "uint32"),
-        (35, "XFRMA_SA_PCPU", "uint32"),
-        (36, "XFRMA_IPTFS_DROP_TIME", "uint32"),
-        (37, "XFRMA_IPTFS_REORDER_WINDOW", "uint16"),
-        (38, "XFRMA_IPTFS_DONT_FRAG", "flag"),
-        (39, "XFRMA_IPTFS_INIT_DELAY", "uint32"),
-        (40, "XFRMA_IPTFS_MAX_QSIZE", "uint32"),
-        (41, "XFRMA_IPTFS_PKT_SIZE", "uint32"),
-    )
+    nla_map = _map(declarations.ATTRIBUTES)
 
     class algo(struct_nla):
         struct = layout.xfrm_algo
@@ -270,123 +193,81 @@ class xfrm_message(strict_msg):
         struct = layout.xfrm_user_offload
 
 
-class usersa_msg(xfrm_message):
+class usersa_msg(declarations.usersa_msg, xfrm_message):
     """NEWSA, UPDSA."""
 
-    fields = layout.xfrm_usersa_info.fields
 
-
-class usersa_id_msg(xfrm_message):
+class usersa_id_msg(declarations.usersa_id_msg, xfrm_message):
     """GETSA, DELSA."""
 
-    fields = layout.xfrm_usersa_id.fields
 
-
-class aevent_id_msg(xfrm_message):
+class aevent_id_msg(declarations.aevent_id_msg, xfrm_message):
     """NEWAE, GETAE."""
 
-    fields = layout.xfrm_aevent_id.fields
 
-
-class userspi_msg(xfrm_message):
+class userspi_msg(declarations.userspi_msg, xfrm_message):
     """ALLOCSPI."""
 
-    fields = layout.xfrm_userspi_info.fields
 
-
-class usersa_flush_msg(xfrm_message):
+class usersa_flush_msg(declarations.usersa_flush_msg, xfrm_message):
     """FLUSHSA."""
 
-    fields = layout.xfrm_usersa_flush.fields
 
-
-class userpolicy_msg(xfrm_message):
+class userpolicy_msg(declarations.userpolicy_msg, xfrm_message):
     """NEWPOLICY, UPDPOLICY."""
 
-    fields = layout.xfrm_userpolicy_info.fields
 
-
-class userpolicy_id_msg(xfrm_message):
+class userpolicy_id_msg(declarations.userpolicy_id_msg, xfrm_message):
     """GETPOLICY, DELPOLICY, MIGRATE."""
 
-    fields = layout.xfrm_userpolicy_id.fields
 
-
-class empty_msg(xfrm_message):
+class empty_msg(declarations.empty_msg, xfrm_message):
     """FLUSHPOLICY, and dumps."""
 
-    fields = ()
 
-
-class acquire_msg(xfrm_message):
+class acquire_msg(declarations.acquire_msg, xfrm_message):
     """ACQUIRE."""
 
-    fields = layout.xfrm_user_acquire.fields
 
-
-class expire_msg(xfrm_message):
+class expire_msg(declarations.expire_msg, xfrm_message):
     """EXPIRE."""
 
-    fields = layout.xfrm_user_expire.fields
 
-
-class mapping_msg(xfrm_message):
+class mapping_msg(declarations.mapping_msg, xfrm_message):
     """MAPPING."""
 
-    fields = layout.xfrm_user_mapping.fields
 
-
-class migrate_state_msg(xfrm_message):
+class migrate_state_msg(declarations.migrate_state_msg, xfrm_message):
     """MIGRATE_STATE."""
 
-    fields = layout.xfrm_user_migrate_state.fields
 
-
-class polexpire_msg(xfrm_message):
+class polexpire_msg(declarations.polexpire_msg, xfrm_message):
     """POLEXPIRE."""
 
-    fields = layout.xfrm_user_polexpire.fields
 
-
-class report_msg(xfrm_message):
+class report_msg(declarations.report_msg, xfrm_message):
     """REPORT."""
 
-    fields = layout.xfrm_user_report.fields
 
-
-class userpolicy_default_msg(xfrm_message):
+class userpolicy_default_msg(declarations.userpolicy_default_msg, xfrm_message):
     """SETDEFAULT, GETDEFAULT."""
 
-    fields = layout.xfrm_userpolicy_default.fields
 
-
-class sadinfo_msg(strict_msg):
+class sadinfo_msg(declarations.sadinfo_msg, strict_msg):
     """NEWSADINFO, GETSADINFO: the attributes have numbers of their own."""
 
     prefix = "XFRMA_SAD_"
-    fields = (("flags", "I"),)
-    nla_map = (
-        (0, "XFRMA_SAD_UNSPEC", "none"),
-        (1, "XFRMA_SAD_CNT", "uint32"),
-        (2, "XFRMA_SAD_HINFO", "sadhinfo"),
-    )
+    nla_map = _map(declarations.SAD_ATTRIBUTES)
 
     class sadhinfo(struct_nla):
         struct = layout.xfrmu_sadhinfo
 
 
-class spdinfo_msg(strict_msg):
+class spdinfo_msg(declarations.spdinfo_msg, strict_msg):
     """NEWSPDINFO, GETSPDINFO: the attributes have numbers of their own."""
 
     prefix = "XFRMA_SPD_"
-    fields = (("flags", "I"),)
-    nla_map = (
-        (0, "XFRMA_SPD_UNSPEC", "none"),
-        (1, "XFRMA_SPD_INFO", "spdinfo"),
-        (2, "XFRMA_SPD_HINFO", "spdhinfo"),
-        (3, "XFRMA_SPD_IPV4_HTHRESH", "spdhthresh"),
-        (4, "XFRMA_SPD_IPV6_HTHRESH", "spdhthresh"),
-    )
+    nla_map = _map(declarations.SPD_ATTRIBUTES)
 
     class spdinfo(struct_nla):
         struct = layout.xfrmu_spdinfo
@@ -413,54 +294,26 @@ class error_msg(strict_msg):
     )
 
 
+_CLASSES = {
+    declared: message for message in vars().values() if isinstance(message, type) for declared in message.__bases__
+}
 #: What each message that the kernel sends is read with.
-RECEIVED: dict[int, type[nlmsg]] = {
-    XFRM_MSG_NEWSA: usersa_msg,
-    XFRM_MSG_DELSA: usersa_id_msg,
-    XFRM_MSG_NEWPOLICY: userpolicy_msg,
-    XFRM_MSG_DELPOLICY: userpolicy_id_msg,
-    XFRM_MSG_ACQUIRE: acquire_msg,
-    XFRM_MSG_EXPIRE: expire_msg,
-    XFRM_MSG_UPDPOLICY: userpolicy_msg,
-    XFRM_MSG_UPDSA: usersa_msg,
-    XFRM_MSG_POLEXPIRE: polexpire_msg,
-    XFRM_MSG_FLUSHSA: usersa_flush_msg,
-    XFRM_MSG_FLUSHPOLICY: empty_msg,
-    XFRM_MSG_NEWAE: aevent_id_msg,
-    XFRM_MSG_REPORT: report_msg,
-    XFRM_MSG_MIGRATE: userpolicy_id_msg,
-    XFRM_MSG_NEWSADINFO: sadinfo_msg,
-    XFRM_MSG_NEWSPDINFO: spdinfo_msg,
-    XFRM_MSG_MAPPING: mapping_msg,
-    XFRM_MSG_GETDEFAULT: userpolicy_default_msg,
-    XFRM_MSG_MIGRATE_STATE: migrate_state_msg,
-}
-
+RECEIVED: dict[int, type[strict_msg]] = {number: _CLASSES[it] for number, it in declarations.RECEIVED.items()}
 #: What each message that a program sends is written with.
-SENT: dict[int, type[nlmsg]] = {
-    XFRM_MSG_NEWSA: usersa_msg,
-    XFRM_MSG_DELSA: usersa_id_msg,
-    XFRM_MSG_GETSA: usersa_id_msg,
-    XFRM_MSG_NEWPOLICY: userpolicy_msg,
-    XFRM_MSG_DELPOLICY: userpolicy_id_msg,
-    XFRM_MSG_GETPOLICY: userpolicy_id_msg,
-    XFRM_MSG_ALLOCSPI: userspi_msg,
-    XFRM_MSG_ACQUIRE: acquire_msg,
-    XFRM_MSG_EXPIRE: expire_msg,
-    XFRM_MSG_UPDPOLICY: userpolicy_msg,
-    XFRM_MSG_UPDSA: usersa_msg,
-    XFRM_MSG_POLEXPIRE: polexpire_msg,
-    XFRM_MSG_FLUSHSA: usersa_flush_msg,
-    XFRM_MSG_FLUSHPOLICY: empty_msg,
-    XFRM_MSG_NEWAE: aevent_id_msg,
-    XFRM_MSG_GETAE: aevent_id_msg,
-    XFRM_MSG_MIGRATE: userpolicy_id_msg,
-    XFRM_MSG_GETSADINFO: sadinfo_msg,
-    XFRM_MSG_NEWSPDINFO: spdinfo_msg,
-    XFRM_MSG_GETSPDINFO: spdinfo_msg,
-    XFRM_MSG_SETDEFAULT: userpolicy_default_msg,
-    XFRM_MSG_GETDEFAULT: userpolicy_default_msg,
-    XFRM_MSG_MIGRATE_STATE: migrate_state_msg,
-}
+SENT: dict[int, type[strict_msg]] = {number: _CLASSES[it] for number, it in declarations.SENT.items()}
 
-ATTRIBUTE_NAMES: dict[int, str] = {number: name for number, name, _ in xfrm_message.nla_map}
+
+def parse(message_class: type[strict_msg], data: bytes) -> Any:
+    """Return a whole message as one of `message_class`; raises `MalformedReplyError`."""
+    message = message_class(data)
+    try:
+        message.decode()
+    except (NetlinkDecodeError, ValueError, struct.error) as error:
+        raise MalformedReplyError(f"XFRM: {message_class.__name__}: {error}") from error
+    return message
+
+
+def received(data: bytes) -> Any:
+    """Return a message that the kernel has sent, as it is declared; raises `MalformedReplyError`."""
+    (number,) = struct.unpack_from("=H", data, 4)
+    return parse(RECEIVED[number], data)

@@ -4,16 +4,16 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST
-
 from pfkeyx.checks import check_end, check_moves, check_pair, check_sa_id
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.features import Feature
 from pfkeyx.model import SA, AddressPair, Encap, PolicyId, Template
 from pfkeyx.operation import Request
 from pfkeyx.xfrm import codec, parts
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing
+from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_REQUEST
 from pfkeyx.xfrm.probes import needs_of
 
 _ACKED = NLM_F_REQUEST | NLM_F_ACK
@@ -52,7 +52,7 @@ class MoveRequests:
         if kmaddress is not None:
             attributes.append(("XFRMA_KMADDRESS", _kmaddress_fields(kmaddress)))
         fields = codec.policy_id_fields(policy_id)
-        message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, fields, attributes)
+        message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, fields, attributes)
         needs = (Feature.MIGRATE, *needs_of(attributes))
         return Request("migrate policy", policy_id, Wire(message, Answer.ACK), nothing, _MOVE_HINTS, needs)
 
@@ -77,7 +77,7 @@ class MoveRequests:
             "new_family": parts.family_of(moved.destination),
         }
         attributes = codec.encap_attributes(moved) if moved.encap != sa.encap else []
-        message = parts.encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
+        message = encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
         needs = (Feature.MIGRATE_STATE,)
         return Request("migrate SA", sa, Wire(message, Answer.ACK), nothing, needs=needs)
 

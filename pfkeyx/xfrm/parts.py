@@ -1,18 +1,16 @@
 """What SAs and policies are made of, as the fields and attributes of XFRM messages, and back.
 
-The encoding of a whole message is here too. What a whole SA or policy is made of is not.
+What a whole SA or policy is made of is not known here.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from pyroute2.netlink import nlmsg
-
-from pfkeyx.errors import InvalidRequestError, MalformedReplyError
+from pfkeyx.errors import MalformedReplyError
 from pfkeyx.model import (
     Attribute,
     Direction,
@@ -24,6 +22,7 @@ from pfkeyx.model import (
     Mark,
     Offload,
     OffloadFlag,
+    PolicyType,
     Port,
     SecurityContext,
     Selector,
@@ -34,10 +33,25 @@ from pfkeyx.model import (
     prefix_address,
     prefix_length,
 )
+from pfkeyx.model.parts import NO_LIMITS
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import layout
-from pfkeyx.xfrm import messages as wire
 
 T = TypeVar("T")
+
+
+class Told(Protocol):
+    """A message that is read: the fields of its struct by name, and its attributes."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the value of a field."""
+
+    def get_attr(self, name: str) -> Any:
+        """Return the value of an attribute, None where it is not there."""
+
+    def attributes(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the numbers and the bytes of all attributes."""
+
 
 #: Attributes that become fields of an `SA` or `Policy`, or that only report; any other is kept as an `Attribute`.
 _MODELLED = {
@@ -89,41 +103,12 @@ _IPTFS = (
     ("queue_octets", "XFRMA_IPTFS_MAX_QSIZE"),
     ("packet_octets", "XFRMA_IPTFS_PKT_SIZE"),
 )
+IPTFS_ATTRIBUTES = (*(name for _, name in _IPTFS), "XFRMA_IPTFS_DONT_FRAG")
+#: Attributes that are declared, and kept as they came.
+UNMODELLED = tuple(name for name in wire.ATTRIBUTE_NAMES.values() if name not in _MODELLED)
 
 
-def encode(
-    message_class: type[nlmsg],
-    message_type: int,
-    flags: int,
-    fields: dict[str, Any],
-    attributes: list[tuple[str, Any]] | None = None,
-    other: tuple[Attribute, ...] = (),
-) -> bytearray:
-    """Return a whole message, sequence number 0: `fields` of its struct, `attributes`, then those kept as they came.
-
-    Of one that is among `attributes`, what was kept is left out: the kernel would take the last.
-    """
-    attributes = attributes or []
-    given = {name for name, _ in attributes}
-    message = message_class()
-    message["header"]["type"] = message_type
-    message["header"]["flags"] = flags
-    message.update(fields)
-    message["attrs"] = attributes
-    try:
-        message.encode()
-        data = bytearray(message.data)
-        for attribute in other:
-            if wire.ATTRIBUTE_NAMES.get(attribute.number) not in given:
-                data += struct.pack("=HH", 4 + len(attribute.data), attribute.number) + attribute.data
-                data += bytes(-len(attribute.data) % 4)
-    except struct.error as error:
-        raise InvalidRequestError(f"XFRM message {message_type}: a number does not fit its field: {error}") from error
-    struct.pack_into("=I", data, 0, len(data))
-    return data
-
-
-def decoding(decode: Callable[[wire.xfrm_message], T], message: wire.xfrm_message) -> T:
+def decoding(decode: Callable[[Any], T], message: Any) -> T:
     """Return what `decode` makes of a message, or raise `MalformedReplyError`."""
     try:
         return decode(message)
@@ -185,7 +170,7 @@ def mark_attributes(mark: Mark | None, if_id: int = 0) -> list[tuple[str, Any]]:
     return attributes
 
 
-def decode_mark(message: wire.xfrm_message) -> Mark | None:
+def decode_mark(message: Told) -> Mark | None:
     """Return the mark that is part of an identity, if it is."""
     mark = message.get_attr("XFRMA_MARK")
     return Mark(mark["v"], mark["m"]) if mark else None
@@ -196,7 +181,7 @@ def output_mark_attributes(mark: Mark | None) -> list[tuple[str, Any]]:
     return [("XFRMA_SET_MARK", mark.value), ("XFRMA_SET_MARK_MASK", mark.mask)] if mark is not None else []
 
 
-def decode_output_mark(message: wire.xfrm_message) -> Mark | None:
+def decode_output_mark(message: Told) -> Mark | None:
     """Return the mark that an SA puts on its packets, if it does."""
     value, mask = message.get_attr("XFRMA_SET_MARK"), message.get_attr("XFRMA_SET_MARK_MASK")
     if value is None:
@@ -214,7 +199,7 @@ def encap_fields(encap: Encap) -> dict[str, Any]:
     }
 
 
-def decode_encap(message: wire.xfrm_message, family: int) -> Encap | None:
+def decode_encap(message: Told, family: int) -> Encap | None:
     """Return the encapsulation, in UDP or in TCP, that a message tells of an SA of `family`, None for any other."""
     fields = message.get_attr("XFRMA_ENCAP")
     encap = _ENCAPS.get(fields["encap_type"]) if fields else None
@@ -231,7 +216,7 @@ def offload_attributes(offload: Offload | None) -> list[tuple[str, Any]]:
     return [("XFRMA_OFFLOAD_DEV", {"ifindex": offload.interface_index, "flags": offload.flags})]
 
 
-def decode_offload(message: wire.xfrm_message) -> Offload | None:
+def decode_offload(message: Told) -> Offload | None:
     """Return the interface that does the work of an SA or a policy, if one does."""
     offload = message.get_attr("XFRMA_OFFLOAD_DEV")
     return Offload(offload["ifindex"], OffloadFlag(offload["flags"])) if offload else None
@@ -242,7 +227,7 @@ def direction_attributes(direction: Direction | None) -> list[tuple[str, Any]]:
     return [("XFRMA_SA_DIR", _SA_DIRECTIONS[direction])] if direction is not None else []
 
 
-def decode_direction(message: wire.xfrm_message) -> Direction | None:
+def decode_direction(message: Told) -> Direction | None:
     """Return the direction of an SA, if it has one."""
     return _DIRECTIONS.get(message.get_attr("XFRMA_SA_DIR"))
 
@@ -261,11 +246,12 @@ def iptfs_attributes(iptfs: Iptfs | None) -> list[tuple[str, Any]]:
     return [*attributes, ("XFRMA_IPTFS_DONT_FRAG", True)] if iptfs.dont_fragment else attributes
 
 
-def decode_iptfs(message: wire.xfrm_message) -> Iptfs | None:
+def decode_iptfs(message: Told) -> Iptfs | None:
     """Return how an SA gathers packets, if the message says anything of it."""
     told = {name: message.get_attr(attribute) for name, attribute in _IPTFS}
-    iptfs = Iptfs(dont_fragment=message.get_attr("XFRMA_IPTFS_DONT_FRAG") is not None, **told)
-    return None if iptfs == Iptfs() else iptfs
+    dont_fragment = message.get_attr("XFRMA_IPTFS_DONT_FRAG") is not None
+    is_told = dont_fragment or any(value is not None for value in told.values())
+    return Iptfs(dont_fragment=dont_fragment, **told) if is_told else None
 
 
 def security_attributes(context: SecurityContext | None) -> list[tuple[str, Any]]:
@@ -283,7 +269,7 @@ def security_attributes(context: SecurityContext | None) -> list[tuple[str, Any]
     return [("XFRMA_SEC_CTX", fields)]
 
 
-def decode_security_context(message: wire.xfrm_message) -> SecurityContext | None:
+def decode_security_context(message: Told) -> SecurityContext | None:
     """Return the label that a message carries, if it does."""
     context = message.get_attr("XFRMA_SEC_CTX")
     return SecurityContext(context["ctx"], context["ctx_alg"], context["ctx_doi"]) if context else None
@@ -300,8 +286,13 @@ def lifetime_fields(lifetime: Lifetime) -> dict[str, Any]:
     return fields
 
 
+_WITHOUT_LIMITS = lifetime_fields(NO_LIMITS)
+
+
 def decode_lifetime(fields: dict[str, Any]) -> Lifetime:
     """Return the limits of an `xfrm_lifetime_cfg`."""
+    if fields == _WITHOUT_LIMITS:  # as most are
+        return NO_LIMITS
 
     def limit(name: str) -> Limit:
         octets, packets = fields[f"{name}_byte_limit"], fields[f"{name}_packet_limit"]
@@ -318,11 +309,19 @@ def decode_lifetime(fields: dict[str, Any]) -> Lifetime:
 def decode_policy_lifetime(fields: dict[str, Any]) -> Lifetime:
     """Return the limits of a policy, of which the kernel counts neither octets nor packets, so that 0 is none."""
     lifetime = decode_lifetime(fields)
+    if lifetime is NO_LIMITS:
+        return lifetime
     soft, hard = (
         replace(limit, octets=limit.octets or None, packets=limit.packets or None)
         for limit in (lifetime.soft, lifetime.hard)
     )
     return Lifetime(soft, hard)
+
+
+def decode_policy_type(message: Told) -> PolicyType:
+    """Return which of the SPD's types a policy is of."""
+    policy_type = message.get_attr("XFRMA_POLICY_TYPE")
+    return PolicyType(policy_type["type"]) if policy_type else PolicyType.MAIN
 
 
 def usage_fields(usage: Usage) -> dict[str, Any]:
@@ -340,20 +339,21 @@ def decode_usage(fields: dict[str, Any], last_used: int | None = None) -> Usage:
     return Usage(fields["bytes"], fields["packets"], fields["add_time"], fields["use_time"], last_used)
 
 
-def decode_other(message: wire.xfrm_message) -> tuple[Attribute, ...]:
+def decode_other(message: Told) -> tuple[Attribute, ...]:
     """Return the attributes that the model does not name."""
-    other = []
-    for slot in message["attrs"]:
-        attribute = slot.cell[1]
-        if slot.name in _MODELLED and not _has_no_name(slot.name, slot[1]):
-            continue
-        length, number = struct.unpack_from("=HH", attribute.data, attribute.offset)
-        other.append(Attribute(number, bytes(attribute.data[attribute.offset + 4 : attribute.offset + length])))
-    return tuple(other)
+    return tuple(
+        Attribute(number, data)
+        for number, data in message.attributes()
+        if wire.ATTRIBUTE_NAMES.get(number) not in _MODELLED or _has_no_name(number, data)
+    )
 
 
-def _has_no_name(name: str, value: Any) -> bool:
+def _has_no_name(number: int, data: bytes) -> bool:
     """Return whether a modelled attribute has a value that the model has no name for."""
-    if name == "XFRMA_ENCAP":
-        return value["encap_type"] not in _ENCAPS
-    return name == "XFRMA_SA_DIR" and value not in _DIRECTIONS
+    match wire.ATTRIBUTE_NAMES[number]:
+        case "XFRMA_ENCAP":
+            return struct.unpack_from("=H", data)[0] not in _ENCAPS
+        case "XFRMA_SA_DIR":
+            return data[0] not in _DIRECTIONS
+        case _:
+            return False

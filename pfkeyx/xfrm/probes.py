@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST
-
 from pfkeyx.errors import KernelError
 from pfkeyx.features import Feature, Support
 from pfkeyx.model import Attribute, Direction, Iptfs, Mode, PolicyType, SAId, any_selector
 from pfkeyx.operation import Operation, Request, ask
 from pfkeyx.xfrm import codec, parts
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing
+from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST
 
 _IS_PFKEYS = "a message of PF_KEY, which XFRM does not have"
 #: What needs the other interface.
@@ -111,7 +111,7 @@ def _ask(feature: Feature, probe: _Probe) -> Operation[Support]:
 def _attribute_probe(name: str) -> _Probe:
     # A kernel that knows the attribute refuses it empty; another passes over it, and looks for the SA.
     known = Support(True, f"the kernel knows {name}")
-    message = parts.encode(
+    message = encode(
         wire.usersa_id_msg,
         wire.XFRM_MSG_GETSA,
         NLM_F_REQUEST,
@@ -138,7 +138,7 @@ def _iptfs_probe() -> _Probe:
         *parts.direction_attributes(Direction.OUT),
         *parts.iptfs_attributes(Iptfs(packet_octets=1)),
     ]
-    message = parts.encode(wire.usersa_msg, wire.XFRM_MSG_UPDSA, _ACKED | NLM_F_REPLACE, fields, attributes)
+    message = encode(wire.usersa_msg, wire.XFRM_MSG_UPDSA, _ACKED | NLM_F_REPLACE, fields, attributes)
     outcomes = {
         errno.EINVAL: Support(True, "the kernel has the mode"),
         errno.ESRCH: Support(False, "the kernel knows the mode by number, and has no module for it"),
@@ -149,7 +149,7 @@ def _iptfs_probe() -> _Probe:
 def _migrate_probe() -> _Probe:
     # Without XFRMA_MIGRATE there is nothing to do, and a kernel that could do it says EINVAL.
     fields = {"sel": parts.selector_fields(any_selector(4))}
-    message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, fields)
+    message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, fields)
     outcomes = _WITHOUT_MIGRATE | {errno.EINVAL: Support(True, "the kernel understands XFRM_MSG_MIGRATE")}
     return _Probe(message, Answer.ACK, outcomes)
 
@@ -158,7 +158,7 @@ def _migrate_state_probe() -> _Probe:
     family = parts.family_of(_NOBODY.destination)
     address = _NOBODY.destination.packed
     fields = {"id": codec.sa_id_fields(_NOBODY), "new_daddr": address, "new_saddr": address, "new_family": family}
-    message = parts.encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields)
+    message = encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields)
     return _Probe(
         message,
         Answer.ACK,
@@ -179,13 +179,13 @@ def _sub_policy_probe() -> _Probe:
         errno.ENOENT: has_it,
         errno.EINVAL: Support(False, "the kernel was built without CONFIG_XFRM_SUB_POLICY"),
     }
-    message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, fields, attributes)
+    message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, fields, attributes)
     return _Probe(message, Answer.ONE, outcomes)
 
 
 def _default_policy_probe() -> _Probe:
     return _Probe(
-        parts.encode(wire.userpolicy_default_msg, wire.XFRM_MSG_GETDEFAULT, NLM_F_REQUEST, {}),
+        encode(wire.userpolicy_default_msg, wire.XFRM_MSG_GETDEFAULT, NLM_F_REQUEST, {}),
         Answer.ONE,
         {
             0: Support(True, "the kernel understands XFRM_MSG_GETDEFAULT"),

@@ -3,15 +3,15 @@
 from functools import partial
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST
-
 from pfkeyx.checks import check_progress, check_sa_id
 from pfkeyx.errors import InvalidRequestError, MalformedReplyError
 from pfkeyx.model import SA, Progress, Replay, SAId
 from pfkeyx.operation import Batch, Operation, Request, ask
 from pfkeyx.xfrm import codec, parts
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing, only
+from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST
 
 #: A timer from whose length as it is told that of a jiffy can be told. It is short, since it would stay where we are
 #: killed before the old one is set again.
@@ -33,7 +33,7 @@ class ProgressRequests:
         check_sa_id("get progress", sa_id)
         fields = {"sa_id": codec.sa_id_fields(sa_id), "flags": wire.XFRM_AE_RTHR | wire.XFRM_AE_ETHR}
         attributes = parts.mark_attributes(sa_id.mark)
-        message = parts.encode(wire.aevent_id_msg, wire.XFRM_MSG_GETAE, NLM_F_REQUEST, fields, attributes)
+        message = encode(wire.aevent_id_msg, wire.XFRM_MSG_GETAE, NLM_F_REQUEST, fields, attributes)
         return Request("get progress", sa_id, Wire(message, Answer.ONE), partial(only, decode=codec.decode_progress))
 
     def set_progress(self, sa: SA, progress: Progress) -> Operation[None]:
@@ -82,7 +82,7 @@ class ProgressRequests:
         fields = {"sa_id": codec.sa_id_fields(sa.id), "saddr": sa.source.packed, "reqid": sa.reqid}
         flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_REPLACE
         attributes = [*attributes, *parts.mark_attributes(sa.id.mark)]
-        message = parts.encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, flags, fields, attributes)
+        message = encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, flags, fields, attributes)
         return Request(operation, sa, Wire(message, Answer.ACK), nothing)
 
 

@@ -6,12 +6,11 @@ No socket is here, and what is done about a refusal is not decided here.
 import struct
 from typing import Any, NamedTuple
 
-from pyroute2.netlink import NLM_F_ACK_TLVS, nlmsg
-
-from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import is_dump
 from pfkeyx.xfrm.datagram import HEADER_SIZE
 from pfkeyx.xfrm.layout import size_of
+from pfkeyx.xfrm.numbers import NLM_F_ACK_TLVS
 
 _ATTRIBUTE = struct.Struct("=HH")
 
@@ -23,7 +22,7 @@ class Refusal(NamedTuple):
     attribute: str | None
 
 
-def explain(acknowledgement: wire.error_msg, flags: int, request: bytes | bytearray) -> Refusal:
+def explain(acknowledgement: Any, flags: int, request: bytes | bytearray) -> Refusal:
     """Return what an acknowledgement with these header flags says of a request."""
     if not flags & NLM_F_ACK_TLVS:
         return Refusal("", None)
@@ -55,7 +54,7 @@ def _name_at(request: bytes | bytearray, offset: int) -> str | None:
     return None
 
 
-def _message_class(request: bytes | bytearray) -> type[nlmsg]:
+def _message_class(request: bytes | bytearray) -> type[wire.Message]:
     (number,) = struct.unpack_from("=H", request, 4)
     return wire.SENT.get(number, wire.empty_msg)
 
@@ -76,9 +75,8 @@ def _field_name(name: str, fmt: Any, offset: int) -> str:
     return name
 
 
-def _attribute_name(message_class: type[nlmsg], number: int) -> str:
-    names: dict[int, str] = {known: name for known, name, _ in message_class.nla_map}
-    return names.get(number, f"XFRMA {number}")
+def _attribute_name(message_class: type[wire.Message], number: int) -> str:
+    return message_class.table.names.get(number, f"XFRMA {number}")
 
 
 def _aligned(size: int) -> int:

@@ -2,20 +2,10 @@
 
 import errno
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
-
-from pyroute2.netlink import (
-    NLM_F_ACK,
-    NLM_F_CREATE,
-    NLM_F_DUMP,
-    NLM_F_EXCL,
-    NLM_F_REPLACE,
-    NLM_F_REQUEST,
-    nlmsg,
-)
 
 from pfkeyx.checks import (
     ADDITION_HINTS,
@@ -36,6 +26,7 @@ from pfkeyx.events import Acquire
 from pfkeyx.features import Feature, Support
 from pfkeyx.model import (
     SA,
+    IPAddress,
     Policy,
     PolicyId,
     PolicyType,
@@ -48,9 +39,11 @@ from pfkeyx.model import (
 )
 from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
-from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.answers import Answer, Wire, every, is_dump, nothing, only
+from pfkeyx.xfrm import declarations as wire
+from pfkeyx.xfrm.answers import Answer, Wire, every_entry, is_dump, nothing, only_entry, received
+from pfkeyx.xfrm.encoding import encode
 from pfkeyx.xfrm.moves import MoveRequests
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 from pfkeyx.xfrm.probes import ONLY_PFKEY, Probing, needs_of
 from pfkeyx.xfrm.progress import ProgressRequests
 from pfkeyx.xfrm.tables import TableRequests
@@ -133,8 +126,8 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         return Request(
             "get SPI",
             wanted,
-            Wire(parts.encode(wire.userspi_msg, wire.XFRM_MSG_ALLOCSPI, NLM_F_REQUEST, fields, attributes), Answer.ONE),
-            lambda messages: only(messages, codec.decode_sa).id.spi,
+            Wire(encode(wire.userspi_msg, wire.XFRM_MSG_ALLOCSPI, NLM_F_REQUEST, fields, attributes), Answer.ONE),
+            lambda messages: only_entry(messages, codec.read_sa).id.spi,
             spi_hints(wanted.minimum, maximum),
             needs_of(attributes, wanted.mode),
         )
@@ -171,14 +164,14 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         }
         fields = {"state": state, "hard": int(hard)}
         attributes = parts.mark_attributes(sa_id.mark)
-        message = parts.encode(wire.expire_msg, wire.XFRM_MSG_EXPIRE, _ACKED, fields, attributes)
+        message = encode(wire.expire_msg, wire.XFRM_MSG_EXPIRE, _ACKED, fields, attributes)
         return Request("expire SA", sa_id, Wire(message, Answer.ACK), nothing)
 
     def get_sa(self, sa_id: SAId) -> Request[SA]:
         """Return the request that reads one SA (XFRM_MSG_GETSA)."""
         _check_can_be_found("get SA", sa_id)
         message = self._sa_id_message(wire.XFRM_MSG_GETSA, NLM_F_REQUEST, sa_id)
-        return Request("get SA", sa_id, Wire(message, Answer.ONE), partial(only, decode=codec.decode_sa))
+        return Request("get SA", sa_id, Wire(message, Answer.ONE), partial(only_entry, read=codec.read_sa))
 
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes one SA (XFRM_MSG_DELSA)."""
@@ -186,20 +179,20 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         message = self._sa_id_message(wire.XFRM_MSG_DELSA, _ACKED, sa_id)
         return Request("delete SA", sa_id, Wire(message, Answer.ACK), nothing)
 
-    def dump_sas(self, matching: SAFilter) -> Request[list[SA]]:
+    def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all IPsec SAs that match (XFRM_MSG_GETSA with NLM_F_DUMP).
 
         The tunnels that the kernel makes by itself for the SAs of IPComp (RFC 3173 §2.2) are none.
         """
         check_filter("dump SAs", matching)
         attributes = codec.filter_attributes(matching)
-        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {}, attributes)
-        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(every, decode=codec.decode_sa))
+        message = encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {}, attributes)
+        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(every_entry, read=codec.read_sa))
 
     def flush_sas(self, protocol: Protocol | None) -> Request[None]:
         """Return the request that deletes every IPsec SA, or those of one protocol (XFRM_MSG_FLUSHSA)."""
         fields = {"proto": codec.protocol_number(protocol)}
-        message = parts.encode(wire.usersa_flush_msg, wire.XFRM_MSG_FLUSHSA, _ACKED, fields)
+        message = encode(wire.usersa_flush_msg, wire.XFRM_MSG_FLUSHSA, _ACKED, fields)
         return Request("flush SAs", "" if protocol is None else protocol, Wire(message, Answer.ACK), nothing)
 
     def add_policy(self, policy: Policy) -> Request[None]:
@@ -216,14 +209,14 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         By its index alone the kernel finds only a policy of the main type, without mark and interface id.
         """
         fields, attributes = self._policy_key("get policy", policy_id)
-        message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, fields, attributes)
-        decode = partial(only, decode=codec.decode_policy)
+        message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST, fields, attributes)
+        decode = partial(only_entry, read=codec.read_policy)
         return Request("get policy", policy_id, Wire(message, Answer.ONE), decode, needs=needs_of(attributes))
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes one policy, found as by `get_policy` (XFRM_MSG_DELPOLICY)."""
         fields, attributes = self._policy_key("delete policy", policy_id)
-        message = parts.encode(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, _ACKED, fields, attributes)
+        message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, _ACKED, fields, attributes)
         needs = needs_of(attributes)
         return Request("delete policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
 
@@ -234,19 +227,25 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         """
         key, attributes = self._policy_key("expire policy", policy_id)
         fields = {"pol": key, "hard": int(hard)}
-        message = parts.encode(wire.polexpire_msg, wire.XFRM_MSG_POLEXPIRE, _ACKED, fields, attributes)
+        message = encode(wire.polexpire_msg, wire.XFRM_MSG_POLEXPIRE, _ACKED, fields, attributes)
         needs = needs_of(attributes)
         return Request("expire policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
 
-    def dump_policies(self) -> Request[list[Policy]]:
-        """Return the request that reads all policies (XFRM_MSG_GETPOLICY with NLM_F_DUMP)."""
-        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
-        return Request("dump policies", "", Wire(message, Answer.DUMP), partial(every, decode=codec.decode_policy))
+    def dump_policies(self, near: Collection[IPAddress] | None = None) -> Request[Sequence[Policy]]:
+        """Return the request that reads all policies, or those near some ends (XFRM_MSG_GETPOLICY with NLM_F_DUMP).
+
+        The kernel tells all of them; of others no value is made.
+        """
+        message = encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
+        decode: Callable[[Any], Sequence[Policy]] = partial(every_entry, read=codec.read_policy)
+        if near is not None:
+            decode = partial(codec.read_policies_near, [address.packed for address in near])
+        return Request("dump policies", "", Wire(message, Answer.DUMP), decode)
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:
         """Return the request that deletes every policy of a type (XFRM_MSG_FLUSHPOLICY)."""
         attributes = codec.policy_type_attributes(policy_type)
-        message = parts.encode(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, _ACKED, {}, attributes)
+        message = encode(wire.empty_msg, wire.XFRM_MSG_FLUSHPOLICY, _ACKED, {}, attributes)
         subject = policy_type or ""
         return Request("flush policies", subject, Wire(message, Answer.ACK), nothing)
 
@@ -266,16 +265,19 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         acknowledgement comes. With NLM_F_DUMP a GETSA or GETPOLICY is a dump. Raises `InvalidRequestError` for what is
         declared as another message, is none that the kernel takes, or cannot be encoded.
         """
-        if not isinstance(message, nlmsg):
+        from pfkeyx.xfrm import messages
+
+        if not isinstance(message, messages.strict_msg):
             _refuse(Feature.PFKEY)
         number, flags = message["header"].get("type", 0), message["header"].get("flags", 0)
         dumps = is_dump(number, flags)
-        declared = wire.SENT.get(number)
-        if declared is None or not (isinstance(message, declared) or (dumps and isinstance(message, wire.empty_msg))):
+        declared = messages.SENT.get(number)
+        is_of_dump = dumps and isinstance(message, messages.empty_msg)
+        if declared is None or not (isinstance(message, declared) or is_of_dump):
             raise InvalidRequestError(f"send XFRM message {number}: it cannot be a {type(message).__name__}")
         answer = Answer.TABLE if dumps else Answer.ONE if number in _ANSWERED else Answer.ACK
         flags |= _ACKED if answer is Answer.ACK else NLM_F_REQUEST
-        return Request("send XFRM message", number, Wire(_encoded(message, number, flags), answer), tuple)
+        return Request("send XFRM message", number, Wire(_encoded(message, number, flags), answer), _as_declared)
 
     def _write_sa(
         self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str]
@@ -292,7 +294,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         attributes: list[tuple[str, Any]],
         hints: Mapping[int, str],
     ) -> Request[None]:
-        message = parts.encode(wire.usersa_msg, message_type, flags, codec.sa_fields(sa), attributes, sa.other)
+        message = encode(wire.usersa_msg, message_type, flags, codec.sa_fields(sa), attributes, sa.other)
         return Request(operation, sa, Wire(message, Answer.ACK), nothing, hints, needs_of(attributes, sa.mode))
 
     def _write_policy(
@@ -300,12 +302,12 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
     ) -> Request[None]:
         check_policy(operation, policy)
         fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
-        message = parts.encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
+        message = encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
         return Request(operation, policy, Wire(message, Answer.ACK), nothing, hints or {}, needs_of(attributes))
 
     def _sa_id_message(self, message_type: int, flags: int, sa_id: SAId) -> bytearray:
         fields, attributes = codec.sa_id_fields(sa_id), parts.mark_attributes(sa_id.mark)
-        return parts.encode(wire.usersa_id_msg, message_type, flags, fields, attributes)
+        return encode(wire.usersa_id_msg, message_type, flags, fields, attributes)
 
     def _policy_key(self, operation: str, policy_id: PolicyId | int) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
         """Return the fields and attributes that a policy is looked up by."""
@@ -313,6 +315,10 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
             return {"index": policy_id, "dir": check_policy_index(operation, policy_id)}, []
         check_policy_id(operation, policy_id)
         return codec.policy_id_fields(policy_id), codec.policy_id_attributes(policy_id)
+
+
+def _as_declared(messages: Sequence[bytes]) -> tuple[Any, ...]:
+    return tuple(map(received, messages))
 
 
 def _check_can_be_found(operation: str, sa_id: SAId) -> None:
@@ -325,17 +331,16 @@ def _check_can_be_found(operation: str, sa_id: SAId) -> None:
         )
 
 
-def _encoded(message: nlmsg, number: int, flags: int) -> bytearray:
+def _encoded(message: Any, number: int, flags: int) -> bytearray:
     """Return a message's bytes, made of a copy: pyroute2 encodes each only once."""
     fields = {name: value for name, value in message.items() if name != "header"}
-    declared = {name for _, name, _ in message.nla_map}
     try:
         attributes = [(slot[0], slot[1]) for slot in message["attrs"]]
         # pyroute2 would leave out what it does not know.
-        unknown = [name for name, _ in attributes if name not in declared]
+        unknown = [name for name, _ in attributes if name not in message.table.kinds]
         if unknown:
             raise InvalidRequestError(f"send XFRM message {number}: there is no attribute {unknown[0]}")
-        return parts.encode(type(message), number, flags, fields, attributes)
+        return encode(type(message), number, flags, fields, attributes)
     except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
         raise InvalidRequestError(f"send XFRM message {number}: it cannot be encoded: {error}") from error
 

@@ -10,32 +10,33 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from pyroute2.netlink import (
+from pfkeyx.errors import AnswerLostError, ClosedError, KernelError, MalformedReplyError, UnsupportedError
+from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
+from pfkeyx.operation import Batch, Exchange, Joined, Request, Stream, Transport
+from pfkeyx.xfrm import declarations as wire
+from pfkeyx.xfrm import parts
+from pfkeyx.xfrm.answers import Answer, Wire
+from pfkeyx.xfrm.datagram import DATAGRAM, HEADER_SIZE, Header, walk
+from pfkeyx.xfrm.entry import Messages
+from pfkeyx.xfrm.numbers import (
     NETLINK_ADD_MEMBERSHIP,
+    NETLINK_CAP_ACK,
     NETLINK_EXT_ACK,
-    NETLINK_XFRM,
+    NLM_F_ACK,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
-    SOL_NETLINK,
 )
-
-from pfkeyx.errors import AnswerLostError, ClosedError, KernelError, MalformedReplyError, UnsupportedError
-from pfkeyx.native import RECEIVE_BUFFER, open_raw
-from pfkeyx.operation import Batch, Exchange, Request, Stream, Transport
-from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm import parts
-from pfkeyx.xfrm.answers import Answer, Wire
-from pfkeyx.xfrm.datagram import DATAGRAM, HEADER_SIZE, Header, parse, walk
 from pfkeyx.xfrm.refusal import explain
 
-_NETLINK_CAP_ACK = 10
+_SOL_NETLINK = 270  # <linux/socket.h>
 #: <linux/sockios.h>: a descriptor of a socket's namespace.
 _SIOCGSKNS = 0x894C
 #: The errno of an acknowledgement.
@@ -46,6 +47,8 @@ _PIPELINED = 64
 _DUMP_TRIES = 3
 #: After so many messages of an answer the driver has a turn: it knows who else waits.
 _TURN = 64
+#: Octets of a dump that are taken in before they are handed on.
+_TOGETHER = 64 << 10
 #: Octets of the send buffer that netlink_sendmsg() keeps for itself.
 _SEND_OVERHEAD = 32
 #: Octets of the receive buffer that an acknowledgement takes with the kernel's own notes on it, 960 by Linux 7.3, and
@@ -62,18 +65,18 @@ def open_socket(netns: str | None, groups: Sequence[int] = (), receive_buffer: i
     Raises `UnsupportedError` when the kernel has no XFRM, `NotPermittedError` without the right to enter or listen.
     """
     try:
-        descriptor = open_raw(socket.AF_NETLINK, NETLINK_XFRM, netns, receive_buffer)
+        descriptor = open_raw(socket.AF_NETLINK, socket.NETLINK_XFRM, netns, receive_buffer)
     except OSError as error:
         if error.errno == errno.EPROTONOSUPPORT:
             raise UnsupportedError("XFRM", "this kernel has no XFRM netlink: load xfrm_user") from error
         raise KernelError.of(error.errno or errno.EIO, "open XFRM socket", netns or "") from error
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM, fileno=descriptor)
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_XFRM, fileno=descriptor)
     try:
-        sock.setsockopt(SOL_NETLINK, _NETLINK_CAP_ACK, 1)
-        sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        sock.setsockopt(_SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        sock.setsockopt(_SOL_NETLINK, NETLINK_EXT_ACK, 1)
         sock.bind((0, 0))
         for group in groups:
-            sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            sock.setsockopt(_SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
     except OSError as error:
         sock.close()
         raise KernelError.of(error.errno or errno.EIO, "open XFRM socket", netns or "") from error
@@ -111,6 +114,8 @@ class XfrmTransport:
         self._aside: Transport | None = None
         self._first = self._sequence = int.from_bytes(os.urandom(3), "big")
         self._is_behind = False
+        self._buffer = ffi.gc(ffi.new("struct pfkeyx_buffer *"), lib.pfkeyx_buffer_release)
+        self._dump = ffi.new("struct pfkeyx_dump *")
         self._sendable = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _SEND_OVERHEAD
         self._receivable = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
@@ -119,8 +124,9 @@ class XfrmTransport:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, and wipe what was received last."""
         self._socket.close()
+        lib.pfkeyx_buffer_release(self._buffer)
         if self._aside is not None:
             self._aside.close()
 
@@ -157,7 +163,7 @@ class XfrmTransport:
             replies += [item.reply() for item in asked]
         return replies
 
-    def stream(self, request: Request[list[Any]]) -> Stream:
+    def stream(self, request: Request[Sequence[Any]]) -> Stream:
         """Send a dump and hand out its entries datagram by datagram; see `Transport.stream`."""
         dump = _Waiting(request)
         waiting = self._send([dump])
@@ -226,11 +232,12 @@ class XfrmTransport:
         if self._is_behind:
             self._catch_up()
         waiting: dict[int, _Waiting] = {}
+        last = asked[-1]
         for item in asked:
             item.begin()
             self._sequence = (self._sequence + 1) & 0xFFFFFFFF
             waiting[self._sequence] = item
-            struct.pack_into("=II", item.message, 8, self._sequence, self._port)
+            item.number(self._sequence, self._port, is_last=item is last)
         try:
             # The bytes have keys in them, and no name here that a traceback could show.
             self._socket.send(b"".join(item.message for item in asked))
@@ -255,6 +262,9 @@ class XfrmTransport:
 
         Raises `BlockingIOError` when none waits.
         """
+        (sequence, first), *_ = waiting.items()
+        if first.is_table:  # which travels alone
+            return self._receive_entries(sequence, first, waiting)
         try:
             data = self._socket.recv(DATAGRAM)
         except BlockingIOError:
@@ -269,8 +279,35 @@ class XfrmTransport:
                 taken += 1
                 if item.take(header, message):
                     del waiting[header.sequence]
+                    if header.sequence == self._sequence:
+                        # The kernel runs a datagram in order: what it has not refused by now, it has done.
+                        taken += len(waiting)
+                        waiting.clear()
         self._is_behind = bool(waiting)
         return taken
+
+    def _receive_entries(self, sequence: int, item: "_Waiting", waiting: dict[int, "_Waiting"]) -> int:
+        """Take in some datagrams of a dump of SAs or policies; see `_receive`."""
+        dump, buffer = self._dump, self._buffer
+        dump.sequence, dump.type, dump.torn = sequence, item.entry_type, 0
+        status = lib.pfkeyx_receive_dump(self.fileno(), buffer, dump, _TOGETHER)
+        if dump.count:
+            item.take_entries(Messages(bytes(ffi.buffer(buffer.data, buffer.size)), dump.count))
+        if dump.torn:
+            item.tear()
+        if status == 0:
+            (last,) = walk(bytes(ffi.buffer(buffer.data + buffer.size, dump.last)))
+            item.take(*last)
+            waiting.clear()
+            self._is_behind = False
+            return int(dump.count) + 1
+        if status in (-errno.EBADMSG, -errno.EPROTO):
+            raise MalformedReplyError(f"XFRM answered {item.operation} with what is no message, or another")
+        if status == -errno.EAGAIN and not dump.count:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        if status < 0 and status != -errno.EAGAIN:
+            _lose(waiting, -status)
+        return int(dump.count)
 
 
 def _open_in_namespace_of(sock: socket.socket, opening: Callable[[str | None], Transport]) -> Transport:
@@ -296,8 +333,8 @@ class _Waiting:
 
     def begin(self) -> None:
         """Forget what came of an earlier try."""
-        self._messages: list[Any] = []
-        self._entries: list[Any] = []
+        self._messages: list[bytes] = []
+        self._parts: list[Sequence[Any]] = []
         self._is_torn = False
         self.error: KernelError | None = None
         self.was_interrupted = False
@@ -308,14 +345,39 @@ class _Waiting:
         return self._wire.message
 
     @property
+    def operation(self) -> str:
+        """What is asked for."""
+        return self._request.operation
+
+    @property
+    def is_table(self) -> bool:
+        """Whether SAs or policies are dumped, which the C core takes in."""
+        return self._wire.answer is Answer.DUMP
+
+    @property
+    def entry_type(self) -> int:
+        """The type of a dump's entries."""
+        return wire.ENTRIES[int.from_bytes(self.message[4:6], sys.byteorder)]
+
+    @property
     def _wire(self) -> Wire:
         wire: Wire = self._request.wire
         return wire
 
+    def number(self, sequence: int, port: int, is_last: bool) -> None:
+        """Give the message that asks its number, and let it ask for an acknowledgement if it is its datagram's last.
+
+        The others have a refusal at most, which the kernel sends anyway.
+        """
+        _, flags = struct.unpack_from("=HH", self.message, 4)
+        if self._wire.answer is Answer.ACK:
+            flags = flags | NLM_F_ACK if is_last else flags & ~NLM_F_ACK
+        struct.pack_into("=HII", self.message, 6, flags, sequence, port)
+
     def take(self, header: Header, message: bytes) -> bool:
         """Take one message of the answer; return whether the answer is complete."""
         if self._wire.answer.is_dump and header.flags & NLM_F_DUMP_INTR:
-            self._is_torn = True
+            self.tear()
         if header.type == NLMSG_ERROR:
             self._acknowledge(message, header.flags)
             return True
@@ -327,14 +389,18 @@ class _Waiting:
                 self.was_interrupted = True
                 self.refuse(errno.EINTR, "the dump was interrupted by changes; ask again")
             return True
-        message_class = wire.RECEIVED.get(header.type)
-        if message_class is None:
+        if header.type not in wire.RECEIVED:
             raise MalformedReplyError(f"XFRM answered {self._request.operation} with message {header.type}")
-        self._messages.append(parse(message_class, message))
-        if self._wire.answer is Answer.DUMP:
-            # What pyroute2 makes of an entry takes many times what the entry says, so it is let go of at once.
-            self._entries += self._decode()
+        self._messages.append(message)
         return self._wire.answer is Answer.ONE
+
+    def take_entries(self, messages: Messages) -> None:
+        """Take a part of a dump."""
+        self._parts.append(self._request.decode(messages))
+
+    def tear(self) -> None:
+        """Take note that the table was changed while it was dumped."""
+        self._is_torn = True
 
     def refuse(self, code: int, detail: str = "", attribute: str | None = None) -> None:
         """Let the answer be a refusal: what was said of it, and what we know of it."""
@@ -351,21 +417,19 @@ class _Waiting:
         """Return the decoded answer, or the `KernelError`."""
         if self.error is not None:
             return self.error
-        return self.take_out() if self._wire.answer is Answer.DUMP else self._decode()
+        return self.take_out() if self.is_table else self._request.decode(self._messages)
 
-    def take_out(self) -> list[Any]:
+    def take_out(self) -> Sequence[Any]:
         """Return what has come of a dump since the last time."""
-        entries, self._entries = self._entries, []
-        return entries
-
-    def _decode(self) -> Any:
-        messages, self._messages = self._messages, []
-        return self._request.decode(messages)
+        parts, self._parts = self._parts, []
+        return Joined(parts)
 
     def _acknowledge(self, message: bytes, flags: int) -> None:
         # A success may carry text too, so only the number decides. There are many, and pyroute2 takes long over one.
         if message[HEADER_SIZE : HEADER_SIZE + len(_SUCCESS)] != _SUCCESS:
-            acknowledgement = parse(wire.error_msg, message)
+            from pfkeyx.xfrm import messages
+
+            acknowledgement = messages.parse(messages.error_msg, message)
             refusal = parts.decoding(partial(explain, flags=flags, request=self.message), acknowledgement)
             self.refuse(-acknowledgement["error"], refusal.text, refusal.attribute)
 

@@ -1,7 +1,8 @@
 """Messages to start from, one for each extension and a few whole ones, built by the package itself."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from random import Random
 
 from pfkeyx import Key
 from pfkeyx.native import ffi
@@ -30,6 +31,8 @@ from pfkeyx.pfkey.extensions import (
     Unknown,
 )
 from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType, build
+from tests.unit.random_values import random_policy, random_sa
+from tests.unit.xfrm_bytes import ack, done, sa_entry, told_policy, told_sa
 
 V4, V6 = ip_address("192.0.2.1"), ip_address("2001:db8::1")
 LIFETIME = LifetimeExtension(1, 2, 3, 4)
@@ -37,7 +40,7 @@ ADDRESS_4, ADDRESS_6 = AddressExtension(V4, 32, 17, 500), AddressExtension(V6, 1
 TUNNELS = (IPsecRequest(50, 2, 3, 9, V4, V4), IPsecRequest(50, 2, 3, 9, V6, V6), IPsecRequest(51, 1, 2, 0, None, None))
 ALGORITHMS = SupportedExtension((SupportedAlgorithm(3, 0, 160, 160), SupportedAlgorithm(12, 8, 128, 256)))
 
-SEEDS: dict[int, Extension] = {
+EXTENSIONS: dict[int, Extension] = {
     ExtensionType.SA: SAExtension(0x12345678, 32, 1, 3, 12, 0x80000000),
     ExtensionType.LIFETIME_CURRENT: LIFETIME,
     ExtensionType.LIFETIME_HARD: LIFETIME,
@@ -70,13 +73,26 @@ SEEDS: dict[int, Extension] = {
 }
 
 
-def seeds() -> Iterator[bytes]:
+def _pfkey_seeds() -> Iterator[bytes]:
     """Yield whole messages: each extension alone, and all of them together."""
-    for exttype, extension in SEEDS.items():
+    for exttype, extension in EXTENSIONS.items():
         yield _bytes({exttype: extension})
-    yield _bytes(SEEDS)
+    yield _bytes(EXTENSIONS)
+
+
+def _xfrm_seeds() -> Iterator[bytes]:
+    """Yield datagrams of one entry, and of several."""
+    random = Random(0)
+    for _ in range(16):
+        yield told_sa(random_sa(random))
+        yield told_policy(random_policy(random))
+    yield sa_entry(7) + sa_entry(7) + done(7)
+    yield sa_entry(7) + ack(7, 1, "a refusal")
 
 
 def _bytes(extensions: dict[int, Extension]) -> bytes:
     message = build(Message(MessageType.ADD, SAType.ESP, seq=7, pid=42, extensions=extensions))
     return ffi.buffer(message.data, message.size)[:]
+
+
+SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {"pfkey": _pfkey_seeds, "xfrm": _xfrm_seeds}

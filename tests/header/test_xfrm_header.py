@@ -25,7 +25,7 @@ from tests.header.header import Header, evaluate
 
 XFRM = "linux/xfrm.h"
 #: That one leaves some numbers to others.
-HEADERS = (XFRM, "linux/udp.h", "linux/ipsec.h")
+HEADERS = (XFRM, "linux/udp.h", "linux/ipsec.h", "linux/netlink.h")
 
 STRUCTS: dict[str, type[layout.cstruct]] = {
     name: struct
@@ -119,7 +119,7 @@ UNUSED = {
 }
 
 CONSTANTS: dict[str, int] = {
-    name: number for name, number in vars(wire).items() if isinstance(number, int) and not name.startswith(("_", "NLM"))
+    name: number for name, number in vars(wire).items() if isinstance(number, int) and not name.startswith("_")
 }
 ATTRIBUTES: dict[str, int] = {
     name: number

@@ -18,7 +18,8 @@ import pfkeyx.document.plain
 import pfkeyx.engine
 import pfkeyx.pfkey.describe
 import pfkeyx.probing
-import pfkeyx.xfrm.describe  # noqa: F401
+import pfkeyx.xfrm.describe
+import pfkeyx.xfrm.listening  # noqa: F401
 from pfkeyx.cli import INTERRUPTED, main
 from tests.output_schema import check_output
 

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import product
@@ -42,6 +42,7 @@ from pfkeyx.opening import EngineName
 from pfkeyx.operation import Request, ask, run
 from pfkeyx.testing import Traffic
 from pfkeyx.xfrm import XfrmDialect, XfrmTransport
+from pfkeyx.xfrm.entry import SAEntry
 from tests.kernel.topology import INWARD_SPI, Road
 from tests.kernel.values import ADDRESSES, authentication, encryption, make_policies, make_sa, roaming_tunnel
 
@@ -290,10 +291,10 @@ def test_a_listener_that_is_too_slow_learns_that_it_lost_events(engine: Engine, 
 
 def _larval_sequence() -> int:
     """Return the number by which the only SA of the namespace, a larval one, is found."""
-    request: Request[list[Any]] = XfrmDialect().dump_sas(EVERY_SA)
+    request: Request[Sequence[Any]] = XfrmDialect().dump_sas(EVERY_SA)
     with closing(XfrmTransport()) as transport:
         (larval,) = run(ask(replace(request, decode=list)), transport)
-    return int(larval["seq"])
+    return int(SAEntry(larval)["seq"])
 
 
 def _shrink(fd: int) -> None:

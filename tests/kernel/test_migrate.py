@@ -1,7 +1,7 @@
 """A live tunnel moves, and the wire is the witness: no packet in clear, no sequence number sent twice."""
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -241,5 +241,5 @@ def _moved_policy(policy: Policy, old: Place, new: Place) -> Policy:
     return replace(policy, templates=(replace(template, destination=new.roaming),))
 
 
-def _written(policies: list[Policy]) -> dict[object, Policy]:
+def _written(policies: Iterable[Policy]) -> dict[object, Policy]:
     return {policy.id: policy.as_written() for policy in policies}

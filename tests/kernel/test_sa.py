@@ -77,6 +77,19 @@ def test_a_flush_leaves_nothing(engine: Engine, family: int) -> None:
     assert engine.dump_sas() == []
 
 
+def test_many_are_updated_and_deleted_whether_or_not_one_is_refused(engine: Engine, family: int) -> None:
+    first, absent, last = (make_sa(family, spi) for spi in (0x1000, 0x1001, 0x1002))
+    engine.add_sas([first, last])
+    prolonged = [replace(sa, lifetime=Lifetime(hard=Limit(seconds=3600))) for sa in (first, absent, last)]
+    with pytest.raises(NotFoundError) as refusal:
+        engine.update_sas(prolonged)
+    assert [isinstance(reply, NotFoundError) for reply in refusal.value.replies] == [False, True, False]
+    assert by_identity(engine.dump_sas()) == [prolonged[0], prolonged[2]]
+    with pytest.raises(NotFoundError, match=f"^delete SA {absent.id}: "):
+        engine.delete_sas(sa.id for sa in (first, absent, last))
+    assert engine.dump_sas() == []
+
+
 def test_the_limits_of_a_living_sa_can_be_changed(engine: Engine, family: int) -> None:
     sa = make_sa(family, lifetime=Lifetime(hard=Limit(packets=1000)))
     engine.add_sa(sa)

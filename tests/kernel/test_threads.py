@@ -1,6 +1,7 @@
 """An engine works wherever it was opened: inside a running event loop, in another thread, after an answer given up."""
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -85,5 +86,5 @@ def test_a_dump_that_was_given_up_does_not_stand_in_the_way_of_the_next() -> Non
         assert _spis(engine.dump_sas()) == set(spis)
 
 
-def _spis(sas: list[SA]) -> set[int]:
+def _spis(sas: Iterable[SA]) -> set[int]:
     return {sa.id.spi for sa in sas}

@@ -1,5 +1,6 @@
 """What the tests write into a kernel: addresses of both families, keys, SAs, policies. Nothing here asks a kernel."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -78,6 +79,6 @@ def roaming_tunnel(family: int, outer_family: int | None = None) -> Tunnel:
     return Tunnel(outer.roaming, outer.gateway, inner.roaming_net, inner.gateway_net, reqid=7)
 
 
-def by_identity(sas: list[SA]) -> list[SA]:
+def by_identity(sas: Iterable[SA]) -> list[SA]:
     """Return SAs as they were written, in an order of their own: a dump has none."""
     return sorted((sa.as_written() for sa in sas), key=lambda sa: (int(sa.destination), sa.id.spi))

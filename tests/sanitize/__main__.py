@@ -1,4 +1,4 @@
-"""Runs `driver.c` over the C core under AddressSanitizer and UBSan: `python -m tests.sanitize`."""
+"""Runs the C core's own tests under AddressSanitizer and UBSan: `python -m tests.sanitize`."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def main() -> int:
     if shutil.which(compiler) is None:
         print(f"sanitize: no C compiler {compiler!r}: install gcc (Debian: apt-get install gcc)")
         return 1
-    sources = [HERE / "driver.c", *sorted(NATIVE.glob("*.c"))]
+    sources = [*sorted(HERE.glob("*.c")), *sorted(NATIVE.glob("*.c"))]
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "driver"
         built = subprocess.run([compiler, *FLAGS, f"-I{NATIVE}", *sources, "-o", program], check=False)

@@ -15,14 +15,8 @@
 #include <unistd.h>
 
 #include "pfkeyx.h"
+#include "tests.h"
 
-#define CHECK(condition)                                                                            \
-    do {                                                                                            \
-        if (!(condition)) {                                                                         \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);               \
-            exit(1);                                                                                \
-        }                                                                                           \
-    } while (0)
 
 static const struct pfkeyx_address V4 = { .family = AF_INET, .port = 4500, .bytes = { 192, 0, 2, 1 } };
 static const struct pfkeyx_address V6 = { .family = AF_INET6, .bytes = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 } };
@@ -433,6 +427,9 @@ static const struct {
     { "receive any size", receive_any_size },
     { "no freed block holds a key", no_freed_block_holds_a_key },
     { "open refuses what is no namespace", open_refuses_what_is_no_namespace },
+    { "entries that end early", entries_that_end_early },
+    { "entries of any bytes", entries_of_any_bytes },
+    { "dumps", dumps },
 };
 
 static bool passes(void (*run)(void))

@@ -138,6 +138,28 @@ def test_a_probe_that_may_not_ask_could_not_tell_and_asks_again() -> None:
     assert engine.supports(Feature.MIGRATE_STATE).available is True
 
 
+@pytest.mark.parametrize(
+    ("change", "operation"),
+    [
+        (lambda e: e.update_sas([OUTBOUND, INBOUND]), "update SA"),
+        (lambda e: e.delete_sas([OUTBOUND.id, INBOUND.id]), "delete SA"),
+        (lambda e: e.update_policies(POLICIES[:2]), "update policy"),
+        (lambda e: e.delete_policies(policy.id for policy in POLICIES[:2]), "delete policy"),
+    ],
+)
+async def test_what_changes_many_tells_which_was_refused_and_undoes_nothing(
+    change: Callable[[Any], Any], operation: str
+) -> None:
+    script = [(operation, Refusal(3)), (operation, None)]
+    with pytest.raises(NotFoundError, match=f"^{operation} ") as refusal:
+        change(Engine(XfrmDialect(), ScriptedKernel(script)))
+    first, second = refusal.value.replies
+    assert first is refusal.value
+    assert second is None
+    with pytest.raises(NotFoundError, match=f"^{operation} "):
+        await change(AsyncEngine(XfrmDialect(), ScriptedKernel(script)))
+
+
 WITH_IF_ID = replace(OUTBOUND, if_id=7)
 
 
@@ -147,6 +169,7 @@ WITH_IF_ID = replace(OUTBOUND, if_id=7)
         lambda e: e.add_sa(WITH_IF_ID),
         lambda e: e.add_sas([INBOUND, WITH_IF_ID]),
         lambda e: e.update_sa(WITH_IF_ID),
+        lambda e: e.update_sas([INBOUND, WITH_IF_ID]),
         lambda e: e.restore_sa(replace(WITH_IF_ID, replay=Replay(1, 0, (0,)), usage=Usage(0, 0, 0, 0))),
         lambda e: e.get_spi(INBOUND.source, INBOUND.destination, if_id=7),
         lambda e: e.add_policy(replace(POLICIES[0], if_id=7)),
@@ -450,8 +473,9 @@ def _received(sock: socket.socket) -> bytes:
     return sock.recv(1 << 16)
 
 
-def test_importing_pfkeyx_does_not_import_pyroute2() -> None:
-    code = "import sys, pfkeyx; sys.exit('pyroute2' in sys.modules or 'rich' in sys.modules)"
+@pytest.mark.parametrize("module", ["pfkeyx", "pfkeyx.xfrm.requests, pfkeyx.xfrm.transport"])
+def test_importing_what_asks_and_answers_does_not_import_pyroute2(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('pyroute2' in sys.modules or 'rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

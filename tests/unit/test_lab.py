@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import LabError, boot, cache, containers, debian, kernels, kvm
+from lab import LabError, boot, cache, containers, debian, kernels, kvm, user_mode
 from lab.cli import main
 from lab.job import Job
 from pfkeyx.features import Feature
@@ -174,6 +174,32 @@ def test_the_answer_about_kvm_is_asked_again_after_the_host_booted(
     assert [kvm.works(tmp_path, tmp_path), kvm.works(tmp_path, tmp_path)] == [True, True]
     boot_id.write_text("second\n")
     assert [kvm.works(tmp_path, tmp_path), kvm.works(tmp_path, tmp_path)] == [False, False]
+
+
+@pytest.mark.parametrize(("name", "cpus"), [("6.1+addrupdate", 1), ("6.1", 2)])
+def test_a_kernel_in_user_mode_is_a_stock_one_with_one_cpu(name: str, cpus: int, tmp_path: Path) -> None:
+    image = cache.Image("6.1", tmp_path, tmp_path)
+    with pytest.raises(LabError, match="in user mode is a stock one with one CPU"):
+        user_mode.command(kernels.load().kernel(name), image, Job(("true",), cpus=cpus), tmp_path)
+
+
+def test_a_kernel_in_user_mode_is_built_again_when_something_else_is_asked_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object) -> list[Path]:
+        raise LabError("this would be built")
+
+    monkeypatch.setattr(debian, "fetch_source", fetch)
+    monkeypatch.setattr("lab.tools.shutil.which", lambda name, **_: name)
+    image, job = cache.Image("6.1", tmp_path, tmp_path), Job(("true",))
+    made_of = tmp_path / "user-mode/made-of"
+    made_of.parent.mkdir()
+    made_of.write_text((PROJECT / "lab/user_mode.config").read_text())
+    kernel = kernels.load().kernel("6.1")
+    assert str(tmp_path / "user-mode/linux") in user_mode.command(kernel, image, job, tmp_path)
+    made_of.write_text("something else")
+    with pytest.raises(LabError, match="this would be built"):
+        user_mode.command(kernel, image, job, tmp_path)
 
 
 def test_the_command_is_executable_and_lists_the_matrix() -> None:

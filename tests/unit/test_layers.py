@@ -19,7 +19,7 @@ FLOORS = (
     ("dialect",),
     ("pfkey", "xfrm"),
     ("migration",),
-    ("additions", "opening", "streams", "tunnels"),
+    ("many", "opening", "streams", "tunnels"),
     ("engine",),
     ("aio", "probing", "testing"),
     ("",),

@@ -35,8 +35,9 @@ from pfkeyx.events import Event, ProgressCause
 from pfkeyx.operation import Request
 from pfkeyx.xfrm import XfrmDialect, codec, parts
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.datagram import HEADER_SIZE, parse
+from pfkeyx.xfrm.datagram import HEADER_SIZE
 from pfkeyx.xfrm.listening import decode_event
+from pfkeyx.xfrm.messages import parse
 from tests.captures import read_captures
 from tests.kernel.manager import LATER_PORT, PORT
 from tests.kernel.values import ADDRESSES, make_policies
@@ -59,7 +60,7 @@ def event(data: bytes) -> Event:
 
 
 def answer(request: Request[Any], data: bytes) -> Any:
-    return request.decode([message(data)])
+    return request.decode([data])
 
 
 @pytest.fixture(params=CAPTURES)

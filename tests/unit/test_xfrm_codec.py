@@ -57,7 +57,8 @@ from pfkeyx.algorithms import HMAC_SHA256_96, Kind, by_xfrm_name
 from pfkeyx.model import Encap, any_selector
 from pfkeyx.xfrm import XfrmDialect, codec, layout, parts
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.datagram import parse
+from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.messages import parse
 from tests.unit.samples import CBC, GCM, OUTBOUND, POLICIES, SHA256, SHA256_96
 
 versions: st.SearchStrategy[Literal[4, 6]] = st.sampled_from((4, 6))
@@ -186,7 +187,7 @@ def decoded(message_class: type[Any], data: bytes) -> Any:
 
 
 def through_the_wire(sa: SA) -> SA:
-    data = parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(sa), codec.sa_attributes(sa), sa.other)
+    data = encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(sa), codec.sa_attributes(sa), sa.other)
     return codec.decode_sa(decoded(wire.usersa_msg, bytes(data)))
 
 
@@ -197,7 +198,7 @@ def test_an_sa_comes_back_as_it_was_written(sa: SA) -> None:
 
 @given(policies())
 def test_a_policy_comes_back_as_it_was_written(policy: Policy) -> None:
-    data = parts.encode(
+    data = encode(
         wire.userpolicy_msg,
         wire.XFRM_MSG_NEWPOLICY,
         0,
@@ -221,7 +222,7 @@ def test_the_family_comes_from_the_message_and_not_from_zeros() -> None:
 def test_the_empty_masks_of_a_policy_made_over_pf_key_allow_every_algorithm() -> None:
     (template,) = POLICIES[0].templates
     policy = replace(POLICIES[0], templates=(replace(template, algorithm_masks=(0, 0, 0)),))
-    data = parts.encode(
+    data = encode(
         wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, codec.policy_fields(policy), codec.policy_attributes(policy)
     )
     assert codec.decode_policy(decoded(wire.userpolicy_msg, bytes(data))).templates == POLICIES[0].templates
@@ -285,9 +286,7 @@ def test_a_bitmap_longer_than_the_window_needs_goes_back_whole() -> None:
 def decoded_sa(*attributes: tuple[str, Any], other: tuple[Attribute, ...] = ()) -> SA:
     fields = codec.sa_fields(OUTBOUND)
     return codec.decode_sa(
-        parse(
-            wire.usersa_msg, bytes(parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, fields, [*attributes], other))
-        )
+        parse(wire.usersa_msg, bytes(encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, fields, [*attributes], other)))
     )
 
 
@@ -313,7 +312,7 @@ def test_the_name_of_an_algorithm_ends_where_c_ends_it() -> None:
 
 def test_key_bytes_are_not_in_what_a_message_prints() -> None:
     fields = {"alg_name": b"cbc(aes)", "alg_key_len": 128, "alg_key": b"a secret of ours"}
-    data = parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, {}, [("XFRMA_ALG_CRYPT", fields)])
+    data = encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, {}, [("XFRMA_ALG_CRYPT", fields)])
     message = parse(wire.usersa_msg, bytes(data))
     assert message.get_attr("XFRMA_ALG_CRYPT")["alg_key"] == b"a secret of ours"
     assert "secret" not in f"{message} {message!r}"
@@ -322,13 +321,13 @@ def test_key_bytes_are_not_in_what_a_message_prints() -> None:
 
 def test_a_policy_with_limits_of_nothing_has_none() -> None:
     fields = codec.policy_fields(POLICIES[0]) | {"lft": {}}
-    data = parts.encode(wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, fields)
+    data = encode(wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, fields)
     assert codec.decode_policy(parse(wire.userpolicy_msg, bytes(data))).lifetime == Lifetime()
 
 
 def test_a_policy_whose_action_is_younger_than_we_is_read() -> None:
     fields = codec.policy_fields(POLICIES[0]) | {"action": 7}
-    data = parts.encode(wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, fields)
+    data = encode(wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, fields)
     policy = codec.decode_policy(parse(wire.userpolicy_msg, bytes(data)))
     assert policy.action == 7
     with pytest.raises(InvalidRequestError, match="allows or blocks"):
@@ -342,7 +341,7 @@ def test_an_attribute_that_no_message_can_hold_is_refused() -> None:
 
 def test_a_short_window_that_the_kernel_keeps_in_the_extended_form_is_written_so_again() -> None:
     attribute = ("XFRMA_REPLAY_ESN_VAL", {"bmp_len": 1, "oseq": 5, "seq": 6, "replay_window": 32, "bmp": b"\x0f\0\0\0"})
-    data = parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(OUTBOUND), [attribute])
+    data = encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(OUTBOUND), [attribute])
     sa = codec.decode_sa(parse(wire.usersa_msg, bytes(data)))
     assert (sa.replay, sa.replay_window) == (Replay(5, 6, (15,)), 32)
     assert sa.replay is not None
@@ -354,7 +353,7 @@ def test_a_short_window_that_the_kernel_keeps_in_the_extended_form_is_written_so
 
 def test_what_an_sa_dropped_and_when_it_was_used_last_are_told() -> None:
     info = codec.sa_fields(OUTBOUND) | {"stats": {"replay_window": 1, "replay": 2, "integrity_failed": 3}}
-    data = parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, info, [("XFRMA_LASTUSED", 1700000000)])
+    data = encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, info, [("XFRMA_LASTUSED", 1700000000)])
     sa = codec.decode_sa(decoded(wire.usersa_msg, bytes(data)))
     assert sa.failures == Failures(too_old=1, replayed=2, integrity=3)
     assert sa.usage is not None
@@ -367,16 +366,16 @@ def test_progress_is_told_with_the_timer_in_tenths_of_a_second() -> None:
     usage = parts.usage_fields(Usage(1, 2, 3, 4))
     replay = codec.replay_attribute(replace(OUTBOUND, replay_window=33), Replay(5, 6, (7, 8)))
     attributes = [replay, ("XFRMA_LTIME_VAL", usage), ("XFRMA_REPLAY_THRESH", 9), ("XFRMA_ETIMER_THRESH", 10)]
-    data = parts.encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, 0, {}, attributes)
+    data = encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, 0, {}, attributes)
     progress = codec.decode_progress(decoded(wire.aevent_id_msg, bytes(data)))
     assert progress == Progress(Replay(5, 6, (7, 8)), Usage(1, 2, 3, 4), 9, 1000)
-    nothing = parts.encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, 0, {})
+    nothing = encode(wire.aevent_id_msg, wire.XFRM_MSG_NEWAE, 0, {})
     assert codec.decode_progress(decoded(wire.aevent_id_msg, bytes(nothing))) == Progress()
 
 
 def test_a_default_policy_has_numbers_of_its_own() -> None:
     policy = DefaultPolicy(inbound=Action.BLOCK, forward=Action.ALLOW, outbound=Action.BLOCK)
-    data = parts.encode(wire.userpolicy_default_msg, wire.XFRM_MSG_SETDEFAULT, 0, codec.default_policy_fields(policy))
+    data = encode(wire.userpolicy_default_msg, wire.XFRM_MSG_SETDEFAULT, 0, codec.default_policy_fields(policy))
     assert bytes(data[16:19]) == bytes([1, 2, 1])
     assert codec.decode_default_policy(decoded(wire.userpolicy_default_msg, bytes(data))) == policy
 
@@ -384,7 +383,7 @@ def test_a_default_policy_has_numbers_of_its_own() -> None:
 def test_a_template_that_takes_any_address_keeps_its_zeros() -> None:
     anywhere = Template(mode=Mode.BEET, source=ip_address("::"), destination=ip_address("::"))
     policy = replace(POLICIES[0], templates=(anywhere, Template(mode=Mode.TRANSPORT)))
-    data = parts.encode(
+    data = encode(
         wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, codec.policy_fields(policy), codec.policy_attributes(policy)
     )
     assert codec.decode_policy(decoded(wire.userpolicy_msg, bytes(data))).templates == policy.templates
@@ -392,7 +391,7 @@ def test_a_template_that_takes_any_address_keeps_its_zeros() -> None:
 
 def test_a_number_that_no_field_holds_is_an_invalid_request() -> None:
     with pytest.raises(InvalidRequestError, match="does not fit"):
-        parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(replace(OUTBOUND, reqid=1 << 32)))
+        encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(replace(OUTBOUND, reqid=1 << 32)))
 
 
 def test_a_truncation_without_a_row_is_read_and_can_be_written_back() -> None:
@@ -426,13 +425,13 @@ def test_a_security_context_comes_back_as_it_was_written() -> None:
     assert through_the_wire(sa).as_written() == sa
     policy = replace(POLICIES[0], security_context=label)
     attributes = codec.policy_attributes(policy)
-    data = parts.encode(wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, codec.policy_fields(policy), attributes)
+    data = encode(wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, 0, codec.policy_fields(policy), attributes)
     assert codec.decode_policy(decoded(wire.userpolicy_msg, bytes(data))).as_written() == policy
 
 
 def test_a_security_context_that_claims_more_than_came_is_malformed() -> None:
     label = Attribute(8, struct.pack("=HHBBH", 100, 8, 1, 1, 92) + b"short")
-    data = parts.encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(OUTBOUND), [], (label,))
+    data = encode(wire.usersa_msg, wire.XFRM_MSG_NEWSA, 0, codec.sa_fields(OUTBOUND), [], (label,))
     with pytest.raises(MalformedReplyError):
         parts.decoding(codec.decode_sa, decoded(wire.usersa_msg, bytes(data)))
 

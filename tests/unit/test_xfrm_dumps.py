@@ -20,7 +20,7 @@ from tests.unit.xfrm_bytes import ack, done, sa_entry, sequences
 DIALECT = XfrmDialect()
 
 
-def spis(entries: list[SA]) -> list[int]:
+def spis(entries: Iterable[SA]) -> list[int]:
     return [sa.id.spi for sa in entries]
 
 
@@ -64,7 +64,10 @@ def _alive(kind: type[object]) -> int:
     return sum(isinstance(it, kind) for it in gc.get_objects())
 
 
-async def test_other_tasks_have_turns_while_a_long_dump_is_read(ends: tuple[XfrmTransport, socket.socket]) -> None:
+async def test_other_tasks_have_turns_while_a_long_dump_is_read(
+    ends: tuple[XfrmTransport, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pfkeyx.xfrm.transport._TOGETHER", 1)
     transport, kernels = ends
     seen: list[SA] = []
 
@@ -259,7 +262,8 @@ def test_the_rest_of_an_answer_that_was_given_up_is_read_away_before_the_next_qu
         with pytest.raises(StopIteration) as stop:
             next(generator)
         assert spis(stop.value.value[0]) == [INBOUND.id.spi]
-    assert watched.done == ["sent", "read", "read", "sent", "read", "sent", "read"]
+    # Entries that are wanted go to the C core.
+    assert watched.done == ["sent", "read", "read", "sent", "sent"]
 
 
 def test_an_end_without_a_status_is_an_end(ends: tuple[XfrmTransport, socket.socket]) -> None:

@@ -47,8 +47,9 @@ from pfkeyx import (
     Usage,
 )
 from pfkeyx.dialect import EventSource
-from pfkeyx.xfrm import XfrmEvents, codec, layout, parts
+from pfkeyx.xfrm import codec, layout, parts
 from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm.listening import XfrmEvents
 from tests.unit.samples import LOCAL, NEW_LOCAL, REMOTE
 from tests.unit.xfrm_announcements import (
     LABEL,

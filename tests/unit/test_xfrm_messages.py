@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pfkeyx import MalformedReplyError
-from pfkeyx.xfrm import layout
+from pfkeyx.xfrm import declarations, layout
 from pfkeyx.xfrm import messages as wire
-from pfkeyx.xfrm.datagram import parse
+from pfkeyx.xfrm.messages import parse
 from pfkeyx.xfrm.probes import needs_of
 from tests import xfrm_page
 from tests.unit.conftest import UNTIMED
@@ -103,7 +103,7 @@ def payload_size(kind: Any) -> int:
 def test_the_page_of_xfrm_names_the_features_that_attributes_need() -> None:
     for name, row in xfrm_page.ATTRIBUTES.items():
         assert needs_of([(name, None)]) in ((), (row.feature,)), name
-    assert {*xfrm_page.ATTRIBUTES, *xfrm_page.WITHOUT_MEANING} >= set(wire.ATTRIBUTE_NAMES.values())
+    assert {*xfrm_page.ATTRIBUTES, *xfrm_page.WITHOUT_MEANING} >= set(declarations.ATTRIBUTE_NAMES.values())
 
 
 @pytest.fixture(autouse=True)

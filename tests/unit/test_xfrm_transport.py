@@ -13,30 +13,80 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink import nlmsg
 
-from pfkeyx import KernelError, MalformedReplyError, NotFoundError
+from pfkeyx import AnswerLostError, KernelError, MalformedReplyError, NotFoundError
 from pfkeyx.model import EVERY_SA, Attribute, Replay
 from pfkeyx.operation import Batch, Request, ask, run
-from pfkeyx.xfrm import XfrmDialect, XfrmTransport, codec, messages, parts
+from pfkeyx.xfrm import XfrmDialect, XfrmTransport, codec, messages
+from pfkeyx.xfrm.encoding import encode
 from tests.unit.samples import INBOUND, OUTBOUND, POLICIES
 from tests.unit.xfrm_bytes import PORT, ack, done, sa_entry, sequences
 
 DIALECT = XfrmDialect()
 
 
-def test_acknowledgements_are_matched_by_sequence_whatever_their_order(
+def test_acknowledgements_are_matched_by_sequence_whatever_others_cause(
     ends: tuple[XfrmTransport, socket.socket],
 ) -> None:
     transport, kernels = ends
     generator = transport.exchange(Batch((DIALECT.delete_sa(OUTBOUND.id), DIALECT.delete_sa(INBOUND.id))))
     next(generator)
     first, second = sequences(kernels.recv(1 << 16))
-    kernels.send(ack(second) + ack(999) + ack(first, 3, "no such state"))
+    kernels.send(ack(first, 3, "no such state") + ack(999) + ack(second))
     with pytest.raises(StopIteration) as stop:
         next(generator)
     refusal, success = stop.value.value
     assert isinstance(refusal, NotFoundError)
     assert str(refusal) == "delete SA esp 0xc0ffee01 to 203.0.113.1: No such process (no such state)"
     assert success is None
+
+
+def asks_for_acknowledgement(datagram: bytes) -> list[bool]:
+    """Return which messages of a datagram have NLM_F_ACK."""
+    flags, offset = [], 0
+    while offset < len(datagram):
+        length, _, each = struct.unpack_from("=IHH", datagram, offset)
+        flags.append(bool(each & 4))
+        offset += (length + 3) & ~3
+    return flags
+
+
+def test_only_the_last_message_of_a_datagram_is_acknowledged_and_speaks_for_those_before_it(
+    ends: tuple[XfrmTransport, socket.socket],
+) -> None:
+    transport, kernels = ends
+    requests = tuple(DIALECT.delete_sa(replace(OUTBOUND.id, spi=spi)) for spi in range(1, 5))
+    generator = transport.exchange(Batch(requests))
+    next(generator)
+    datagram = kernels.recv(1 << 16)
+    assert asks_for_acknowledgement(datagram) == [False, False, False, True]
+    numbers = sequences(datagram)
+    kernels.send(ack(numbers[1], errno.ESRCH))
+    next(generator)
+    kernels.send(ack(numbers[3]))
+    with pytest.raises(StopIteration) as stop:
+        next(generator)
+    replies = stop.value.value
+    assert [isinstance(reply, KernelError) for reply in replies] == [False, True, False, False]
+    # Sent again elsewhere, a request asks as it has to there.
+    generator = transport.exchange(Batch(requests[:1]))
+    next(generator)
+    assert asks_for_acknowledgement(kernels.recv(1 << 16)) == [True]
+
+
+def test_when_the_last_answer_is_lost_so_is_what_it_would_have_said_of_the_others(
+    ends: tuple[XfrmTransport, socket.socket],
+) -> None:
+    transport, kernels = ends
+    generator = transport.exchange(Batch((DIALECT.delete_sa(OUTBOUND.id), DIALECT.delete_sa(INBOUND.id))))
+    next(generator)
+    first, _ = sequences(kernels.recv(1 << 16))
+    kernels.send(ack(first, errno.ESRCH))
+    next(generator)
+    with pytest.raises(StopIteration) as stop:
+        generator.throw(TimeoutError())
+    refused, lost = stop.value.value
+    assert isinstance(refused, NotFoundError)
+    assert isinstance(lost, AnswerLostError)
 
 
 def test_all_requests_of_a_batch_are_sent_before_the_first_answer_is_read(
@@ -141,7 +191,7 @@ def test_a_reply_that_ends_inside_its_struct_is_malformed(ends: tuple[XfrmTransp
     next(generator)
     (sequence,) = sequences(kernels.recv(1 << 16))
     kernels.send(struct.pack("=IHHII", 116, 16, 0, sequence, 0) + bytes(100))
-    with pytest.raises(MalformedReplyError, match="usersa_msg"):
+    with pytest.raises(MalformedReplyError, match="SAEntry of 116 bytes"):
         next(generator)
 
 
@@ -169,7 +219,7 @@ def test_an_answer_that_never_comes_is_reported_as_lost(ends: tuple[XfrmTranspor
 
 
 def answer(message_class: type[nlmsg], number: int, fields: Any, attributes: list[tuple[str, Any]]) -> bytes:
-    return bytes(parts.encode(message_class, number, 0, fields, attributes))
+    return bytes(encode(message_class, number, 0, fields, attributes))
 
 
 ANSWERED: dict[str, tuple[Request[Any], bytes]] = {

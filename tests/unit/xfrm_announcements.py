@@ -1,6 +1,7 @@
 """What XFRM's groups announce, byte by byte, about the SA and the policy of the samples."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -13,6 +14,7 @@ from pfkeyx import (
 )
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm.encoding import encode
 from tests.unit.samples import LOCAL, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE
 
 SENDER, SEQUENCE = 4711, 42
@@ -26,12 +28,12 @@ def message(
     message_class: type[nlmsg],
     number: int,
     fields: dict[str, Any],
-    attributes: list[tuple[str, Any]] | None = None,
+    attributes: Sequence[tuple[str, Any]] = (),
     sender: int = 0,
     sequence: int = 0,
 ) -> bytes:
     """Return a message as the kernel sends it, with the numbers of whoever caused it."""
-    data = parts.encode(message_class, number, 0, fields, attributes)
+    data = encode(message_class, number, 0, fields, attributes)
     data[8:16] = sequence.to_bytes(4, "little") + sender.to_bytes(4, "little")
     return bytes(data)
 

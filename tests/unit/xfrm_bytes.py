@@ -2,8 +2,9 @@
 
 import struct
 
-from pfkeyx import SA
-from pfkeyx.xfrm import codec, messages, parts
+from pfkeyx import SA, Policy
+from pfkeyx.xfrm import codec, messages
+from pfkeyx.xfrm.encoding import encode
 from tests.unit.samples import OUTBOUND
 
 ACK_TLVS = 0x200
@@ -39,9 +40,23 @@ def ack(sequence: int, error: int = 0, text: str = "", offset: int | None = None
 def sa_entry(sequence: int, sa: SA = OUTBOUND) -> bytes:
     """Return an SA as an answer tells it."""
     fields, attributes = codec.sa_fields(sa), codec.sa_attributes(sa)
-    entry = parts.encode(messages.usersa_msg, messages.XFRM_MSG_NEWSA, 2, fields, attributes)
+    entry = encode(messages.usersa_msg, messages.XFRM_MSG_NEWSA, 2, fields, attributes)
     struct.pack_into("=I", entry, 8, sequence)
     return bytes(entry)
+
+
+def told_sa(sa: SA) -> bytes:
+    """Return an SA as a kernel tells of it, with what the SA has received and sent."""
+    attributes = codec.sa_attributes(sa, sa.replay)
+    fields = codec.sa_fields(sa)
+    return bytes(encode(messages.usersa_msg, messages.XFRM_MSG_NEWSA, 0, fields, attributes, sa.other))
+
+
+def told_policy(policy: Policy) -> bytes:
+    """Return a policy as a kernel tells of it."""
+    fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
+    message, number = messages.userpolicy_msg, messages.XFRM_MSG_NEWPOLICY
+    return bytes(encode(message, number, 0, fields, attributes, policy.other))
 
 
 def done(sequence: int, error: int = 0) -> bytes:

@@ -1,4 +1,7 @@
-"""Adding many SAs or policies in one pipelined batch, all or none."""
+"""Adding, updating and deleting many SAs or policies in one pipelined batch; additions are all or none."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from pfkeyx.dialect import Dialect, require
 from pfkeyx.errors import AnswerLostError, KernelError
@@ -8,15 +11,24 @@ from pfkeyx.operation import Batch, Operation, Request
 
 def add_sas(dialect: Dialect, sas: tuple[SA, ...]) -> Operation[None]:
     """Add SAs, all or none."""
-    return _add_all(dialect, [dialect.add_sa(sa) for sa in sas], [dialect.delete_sa(sa.id) for sa in sas])
+    return _add_all(dialect, [dialect.add_sa(sa) for sa in sas], [partial(dialect.delete_sa, sa.id) for sa in sas])
 
 
 def add_policies(dialect: Dialect, policies: tuple[Policy, ...]) -> Operation[None]:
     """Add policies, all or none."""
-    return _add_all(dialect, [dialect.add_policy(p) for p in policies], [dialect.delete_policy(p.id) for p in policies])
+    deletions = [partial(dialect.delete_policy, policy.id) for policy in policies]
+    return _add_all(dialect, [dialect.add_policy(policy) for policy in policies], deletions)
 
 
-def _add_all(dialect: Dialect, additions: list[Request[None]], deletions: list[Request[None]]) -> Operation[None]:
+def ask_all(dialect: Dialect, requests: Sequence[Request[None]]) -> Operation[None]:
+    """Send many requests, each whether or not another is refused; what was done stays done."""
+    yield from require(dialect, requests)
+    yield Batch(tuple(requests))
+
+
+def _add_all(
+    dialect: Dialect, additions: Sequence[Request[None]], deletions: Sequence[Callable[[], Request[None]]]
+) -> Operation[None]:
     yield from require(dialect, additions)
     try:
         yield Batch(tuple(additions))
@@ -26,7 +38,7 @@ def _add_all(dialect: Dialect, additions: list[Request[None]], deletions: list[R
             refusal.add_note(f"{lost.subject} may have been added: look, and delete it if it was not there before")
         outcomes = zip(deletions, refusal.replies, strict=True)
         try:
-            yield Batch(tuple(deletion for deletion, reply in outcomes if not isinstance(reply, KernelError)))
+            yield Batch(tuple(delete() for delete, reply in outcomes if not isinstance(reply, KernelError)))
         except KernelError as error:
             refusal.add_note(f"not all that had been added could be deleted again: {error}")
         raise

@@ -1,0 +1,251 @@
+/*
+ * XFRM: the dump of a table, and where the attributes of its entries are.
+ *
+ * The kernel is believed nothing: an entry whose attributes run past it, or are shorter than what <linux/xfrm.h> says
+ * they hold, is refused as a whole, so that whoever reads it later finds all that it claims to have.
+ */
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/xfrm.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "compat.h"
+#include "memory.h"
+#include "pfkeyx.h"
+
+/* The kernel's largest datagram of a dump has 32 KiB. */
+#define ROOM (64u << 10)
+
+/* What an attribute has at least. */
+static const uint16_t LEAST[PFKEYX_XFRMA_MAX + 1] = {
+    [XFRMA_ALG_AUTH] = sizeof(struct xfrm_algo),
+    [XFRMA_ALG_CRYPT] = sizeof(struct xfrm_algo),
+    [XFRMA_ALG_COMP] = sizeof(struct xfrm_algo),
+    [XFRMA_ENCAP] = sizeof(struct xfrm_encap_tmpl),
+    [XFRMA_SEC_CTX] = sizeof(struct xfrm_user_sec_ctx),
+    [XFRMA_LTIME_VAL] = sizeof(struct xfrm_lifetime_cur),
+    [XFRMA_REPLAY_VAL] = sizeof(struct xfrm_replay_state),
+    [XFRMA_REPLAY_THRESH] = sizeof(uint32_t),
+    [XFRMA_ETIMER_THRESH] = sizeof(uint32_t),
+    [XFRMA_SRCADDR] = sizeof(xfrm_address_t),
+    [XFRMA_COADDR] = sizeof(xfrm_address_t),
+    [XFRMA_LASTUSED] = sizeof(uint64_t),
+    [XFRMA_POLICY_TYPE] = sizeof(struct xfrm_userpolicy_type),
+    [XFRMA_ALG_AEAD] = sizeof(struct xfrm_algo_aead),
+    [XFRMA_ALG_AUTH_TRUNC] = sizeof(struct xfrm_algo_auth),
+    [XFRMA_MARK] = sizeof(struct xfrm_mark),
+    [XFRMA_TFCPAD] = sizeof(uint32_t),
+    [XFRMA_REPLAY_ESN_VAL] = sizeof(struct xfrm_replay_state_esn),
+    [XFRMA_SA_EXTRA_FLAGS] = sizeof(uint32_t),
+    [XFRMA_PROTO] = sizeof(uint8_t),
+    [XFRMA_OFFLOAD_DEV] = sizeof(struct xfrm_user_offload),
+    [XFRMA_SET_MARK] = sizeof(uint32_t),
+    [XFRMA_SET_MARK_MASK] = sizeof(uint32_t),
+    [XFRMA_IF_ID] = sizeof(uint32_t),
+    [PFKEYX_XFRMA_MTIMER_THRESH] = sizeof(uint32_t),
+    [PFKEYX_XFRMA_SA_DIR] = sizeof(uint8_t),
+    [PFKEYX_XFRMA_NAT_KEEPALIVE_INTERVAL] = sizeof(uint32_t),
+    [PFKEYX_XFRMA_SA_PCPU] = sizeof(uint32_t),
+    [PFKEYX_XFRMA_IPTFS_DROP_TIME] = sizeof(uint32_t),
+    [PFKEYX_XFRMA_IPTFS_REORDER_WINDOW] = sizeof(uint16_t),
+    [PFKEYX_XFRMA_IPTFS_INIT_DELAY] = sizeof(uint32_t),
+    [PFKEYX_XFRMA_IPTFS_MAX_QSIZE] = sizeof(uint32_t),
+    [PFKEYX_XFRMA_IPTFS_PKT_SIZE] = sizeof(uint32_t),
+};
+
+/* Messages and attributes are followed by padding. */
+static size_t padded(size_t size)
+{
+    return (size + 3) & ~(size_t)3;
+}
+
+static uint32_t number_at(const uint8_t *data)
+{
+    uint32_t number;
+
+    memcpy(&number, data, sizeof(number));
+    return number;
+}
+
+/* Whether a name is ASCII up to its end, and a tail of so many units of some bits fits behind the fixed part. */
+static int holds_algorithm(const uint8_t *data, size_t size, size_t fixed)
+{
+    size_t bits = number_at(data + offsetof(struct xfrm_algo, alg_key_len));
+
+    for (size_t i = 0; i < sizeof(((struct xfrm_algo *)0)->alg_name) && data[i]; i++)
+        if (data[i] > 0x7f)
+            return 0;
+    return (bits + 7) / 8 <= size - fixed;
+}
+
+static int holds_what_it_says(uint16_t number, const uint8_t *data, size_t size)
+{
+    uint16_t length;
+
+    if (size < LEAST[number])
+        return 0;
+    switch (number) {
+    case XFRMA_ALG_AUTH:
+    case XFRMA_ALG_CRYPT:
+        return holds_algorithm(data, size, sizeof(struct xfrm_algo));
+    case XFRMA_ALG_AEAD:
+        return holds_algorithm(data, size, sizeof(struct xfrm_algo_aead));
+    case XFRMA_ALG_AUTH_TRUNC:
+        return holds_algorithm(data, size, sizeof(struct xfrm_algo_auth));
+    case XFRMA_ALG_COMP: /* the kernel does not always set its key's length */
+        return holds_algorithm(data, SIZE_MAX, 0);
+    case XFRMA_REPLAY_ESN_VAL:
+        return number_at(data) <= (size - sizeof(struct xfrm_replay_state_esn)) / sizeof(uint32_t);
+    case XFRMA_SEC_CTX:
+        memcpy(&length, data + offsetof(struct xfrm_user_sec_ctx, ctx_len), sizeof(length));
+        return length <= size - sizeof(struct xfrm_user_sec_ctx);
+    case XFRMA_TMPL:
+        return size % sizeof(struct xfrm_user_tmpl) == 0;
+    default:
+        return 1;
+    }
+}
+
+/* Whether the prefixes of a selector, if it has any, are no longer than addresses are. */
+static int has_prefixes(const uint8_t *data)
+{
+    struct xfrm_selector selector;
+    unsigned longest;
+
+    memcpy(&selector, data, sizeof(selector));
+    longest = selector.family == AF_INET ? 32 : 128;
+    return !selector.family || (selector.prefixlen_s <= longest && selector.prefixlen_d <= longest);
+}
+
+/* Returns the size of the struct that a message about a whole SA or policy begins with; 0 for any other message. Both
+ * structs begin with a selector. */
+static size_t fixed_size(uint16_t type)
+{
+    switch (type) {
+    case XFRM_MSG_NEWSA:
+    case XFRM_MSG_UPDSA:
+        return sizeof(struct xfrm_usersa_info);
+    case XFRM_MSG_NEWPOLICY:
+    case XFRM_MSG_UPDPOLICY:
+        return sizeof(struct xfrm_userpolicy_info);
+    default:
+        return 0;
+    }
+}
+
+int pfkeyx_xfrm_attributes(const uint8_t *message, size_t size, uint16_t places[])
+{
+    struct nlmsghdr header;
+    struct nlattr attribute;
+    size_t at, fixed;
+    uint16_t number;
+
+    memset(places, 0, (PFKEYX_XFRMA_MAX + 1) * sizeof(*places));
+    if (size < sizeof(header))
+        return -EBADMSG;
+    memcpy(&header, message, sizeof(header));
+    fixed = fixed_size(header.nlmsg_type);
+    at = sizeof(header) + fixed;
+    if (!fixed || header.nlmsg_len < at || header.nlmsg_len > size || size > UINT16_MAX ||
+        !has_prefixes(message + sizeof(header)))
+        return -EBADMSG;
+    for (; header.nlmsg_len - at >= sizeof(attribute); at += padded(attribute.nla_len)) {
+        memcpy(&attribute, message + at, sizeof(attribute));
+        if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > header.nlmsg_len - at)
+            return -EBADMSG;
+        number = attribute.nla_type & (uint16_t)NLA_TYPE_MASK;
+        if (number <= PFKEYX_XFRMA_MAX) {
+            if (!holds_what_it_says(number, message + at + sizeof(attribute), attribute.nla_len - sizeof(attribute)))
+                return -EBADMSG;
+            if (!places[number])
+                places[number] = (uint16_t)at;
+        }
+        if (padded(attribute.nla_len) > header.nlmsg_len - at)
+            break; /* the last one's padding is left out */
+    }
+    return 0;
+}
+
+/* Keeps an entry at the end of those that are there, which it is behind already. */
+static int keep(struct pfkeyx_buffer *buffer, struct pfkeyx_dump *dump, const uint8_t *message, size_t size)
+{
+    uint16_t places[PFKEYX_XFRMA_MAX + 1];
+    size_t whole = padded(size);
+
+    if (pfkeyx_xfrm_attributes(message, size, places))
+        return -EBADMSG;
+    memmove(buffer->data + buffer->size, message, size);
+    memset(buffer->data + buffer->size + size, 0, whole - size);
+    buffer->size += whole;
+    dump->count++;
+    return 0;
+}
+
+/* Takes in one datagram, which lies behind the entries: 0 when it was the last, 1 when more is to come. */
+static int take(struct pfkeyx_buffer *buffer, struct pfkeyx_dump *dump, size_t received)
+{
+    const uint8_t *data = buffer->data + buffer->size;
+    struct nlmsghdr header;
+    size_t at, left;
+    int error;
+
+    for (at = 0; at < received; at += padded(header.nlmsg_len)) {
+        left = received - at;
+        if (left < sizeof(header))
+            return -EBADMSG;
+        memcpy(&header, data + at, sizeof(header));
+        if (header.nlmsg_len < sizeof(header) || header.nlmsg_len > left)
+            return -EBADMSG;
+        if (header.nlmsg_seq != dump->sequence)
+            continue;
+        dump->torn |= header.nlmsg_flags & NLM_F_DUMP_INTR;
+        if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
+            memmove(buffer->data + buffer->size, data + at, header.nlmsg_len);
+            dump->last = header.nlmsg_len;
+            return 0;
+        }
+        if (header.nlmsg_type != dump->type)
+            return -EPROTO;
+        error = keep(buffer, dump, data + at, header.nlmsg_len);
+        if (error)
+            return error;
+    }
+    return 1;
+}
+
+int pfkeyx_receive_dump(int fd, struct pfkeyx_buffer *buffer, struct pfkeyx_dump *dump, size_t most)
+{
+    ssize_t received;
+    int status = 1;
+
+    buffer->size = 0;
+    dump->count = dump->last = 0;
+    while (status == 1 && buffer->size < most) {
+        status = pfkeyx_grow(&buffer->data, &buffer->capacity, buffer->size, most + ROOM);
+        if (status)
+            return status;
+        do {
+            received = recv(fd, buffer->data + buffer->size, ROOM, MSG_TRUNC);
+        } while (received < 0 && errno == EINTR);
+        if (received < 0)
+            return -errno;
+        if (received == 0)
+            return -EPIPE;
+        if ((size_t)received > ROOM)
+            return -EMSGSIZE;
+        status = take(buffer, dump, (size_t)received);
+    }
+    return status;
+}
+
+void pfkeyx_entry_starts(const uint8_t *entries, size_t count, uint32_t starts[])
+{
+    uint32_t at = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        starts[i] = at;
+        at += (uint32_t)padded(number_at(entries + at));
+    }
+    starts[count] = at;
+}

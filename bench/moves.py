@@ -1,0 +1,117 @@
+"""Cases of moving tunnels: a whole gateway by each method, one tunnel among many, and how long traffic stands still."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TypeVar
+
+from bench import gateway
+from bench.contest import FLOOR, Contest, Contestant
+from bench.gateway import LOCAL, NEW_LOCAL, THERE
+from bench.ground import Ground
+from pfkeyx import SA, AddressPair, AddressUpdate, Engine, Loss, Method, Policy
+from pfkeyx.model import IPAddress
+from pfkeyx.opening import EngineName
+
+End = TypeVar("End", IPAddress, IPAddress | None)
+
+#: In a turn one tunnel moves so often there and back.
+_TURNS = 3
+
+
+def move(method: Method, name: EngineName, ground: Ground, size: int) -> Contest:
+    """Move a gateway of so many tunnels by one method, beside what an IKE daemon does: get, delete and add."""
+    sas, policies = gateway.gcm_sas(2 * size), gateway.policies(size)
+    filled = ground.recorded("xfrm", partial(_fill, sas, policies))
+    engine = ground.engine(name)
+
+    def work(engine: Engine) -> None:
+        engine.migrate(engine.plan_migration(THERE, method), accept=Loss)
+
+    # What the kernel has is found out once, by what it refuses, and is no part of the floor's work.
+    recorded = ground.recorded(name, work, before=lambda engine: engine.plan_migration(THERE, method))
+    ground.flush()
+    prepare = partial(ground.replay, filled)
+    prepare()
+    replaced = replacement(ground, sas, policies, LOCAL, NEW_LOCAL)
+    ground.flush()
+    # REPLACE asks for each SA that gets another destination whether its new place is free.
+    refused = size if method is Method.REPLACE else 0
+    return Contest(
+        [
+            Contestant("pfkeyx", partial(work, engine), prepare, ground.flush),
+            Contestant(FLOOR, partial(ground.replay, recorded, name, refused), prepare, ground.flush),
+            Contestant("get, delete, add", partial(ground.replay, replaced), prepare, ground.flush),
+        ],
+        times=size,
+    )
+
+
+def move_one(ground: Ground, size: int) -> Contest:
+    """Move one tunnel of a gateway there and back, its SAs named: alone, and among many."""
+    sas, policies = gateway.gcm_sas(2 * size), gateway.policies(size)
+    number = size // 2
+    pair, its_policies = sas[2 * number : 2 * number + 2], policies[3 * number : 3 * number + 3]
+    there, back = _named(pair, LOCAL, NEW_LOCAL), _named(pair, NEW_LOCAL, LOCAL)
+
+    def work(engine: Engine) -> None:
+        for _ in range(_TURNS):
+            engine.migrate(there)
+            engine.migrate(back)
+
+    async def work_awaited() -> None:
+        for _ in range(_TURNS):
+            await awaited.migrate(there)
+            await awaited.migrate(back)
+
+    alone = ground.open_elsewhere()
+    _fill(pair, its_policies, alone)
+    _fill(sas, policies, ground.xfrm)
+    awaited = ground.open_for_asyncio()
+    recorded = ground.recorded("xfrm", work, before=lambda engine: engine.plan_migration(there))
+    return Contest(
+        [
+            Contestant("pfkeyx", partial(work, ground.xfrm)),
+            Contestant("asyncio", lambda: ground.await_(work_awaited())),
+            Contestant("alone", partial(work, alone)),
+            Contestant(FLOOR, partial(ground.replay, recorded)),
+        ],
+        times=2 * _TURNS,
+    )
+
+
+def replacement(
+    ground: Ground, sas: Sequence[SA], policies: Sequence[Policy], old: IPv4Address, new: IPv4Address
+) -> Path:
+    """Return a file of what a daemon sends to move SAs and policies, one message after another; it moves them."""
+
+    def moved(end: End) -> End:
+        return new if end == old else end
+
+    def work(engine: Engine) -> None:
+        for sa in sas:
+            read = engine.get_sa(sa.id)
+            engine.delete_sa(sa.id)
+            engine.restore_sa(read.moved(moved(read.source), moved(read.destination), read.encap))
+        for policy in policies:
+            (template,) = policy.templates
+            template = replace(template, source=moved(template.source), destination=moved(template.destination))
+            engine.update_policy(replace(policy, templates=(template,)))
+
+    return ground.recorded("xfrm", work)
+
+
+def _fill(sas: Sequence[SA], policies: Sequence[Policy], engine: Engine) -> None:
+    engine.add_sas(sas)
+    engine.add_policies(policies)
+
+
+def _named(pair: Sequence[SA], old: IPv4Address, new: IPv4Address) -> AddressUpdate:
+    """Return the update of one tunnel, whose SAs are named where they are then."""
+    outbound, inbound = (sa.id for sa in pair)
+    remote = outbound.destination
+    return AddressUpdate(
+        AddressPair(old, remote), AddressPair(new, remote), sas=(outbound, replace(inbound, destination=old))
+    )

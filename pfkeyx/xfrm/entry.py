@@ -1,0 +1,189 @@
+"""A message about a whole SA or policy, read where it is looked at: the C core has found its attributes.
+
+`messages.parse` reads the same, any message, and all of it. What an entry means is not known here.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Self, TypeVar
+
+from pfkeyx.errors import MalformedReplyError
+from pfkeyx.model import ADDRESSED_MODES
+from pfkeyx.native import ffi, lib
+from pfkeyx.xfrm import declarations as wire
+from pfkeyx.xfrm import layout
+from pfkeyx.xfrm.datagram import HEADER_SIZE
+
+T = TypeVar("T")
+
+_ATTRIBUTE = struct.Struct("=HH")
+#: Reads something of a message, that begins at some offset.
+_Read = Callable[[bytes, int], Any]
+
+
+class Entry:
+    """One entry of a kernel's table: its struct's fields by name, and its attributes.
+
+    Raises `MalformedReplyError` for a message that does not hold what it says.
+    """
+
+    __slots__ = ("_message", "_places")
+
+    _fields: ClassVar[dict[str, tuple[_Read, int]]]
+    _spans: ClassVar[dict[str, slice]]
+    _end: ClassVar[int]
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+        self._places = ffi.new("uint16_t[]", lib.PFKEYX_XFRMA_MAX + 1)
+        if lib.pfkeyx_xfrm_attributes(ffi.from_buffer(message), len(message), self._places):
+            raise MalformedReplyError(f"XFRM: {type(self).__name__} of {len(message)} bytes: it is cut short")
+
+    def __getitem__(self, name: str) -> Any:
+        read, offset = self._fields[name]
+        return read(self._message, offset)
+
+    def get_attr(self, name: str) -> Any:
+        """Return the value of an attribute, None where it is not there."""
+        number, read = _ATTRIBUTES[name]
+        place = self._places[number]
+        return read(self._message, place) if place else None
+
+    def attributes(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the numbers and the bytes of all attributes."""
+        at, (end,) = self._end, struct.unpack_from("=I", self._message)
+        while at + _ATTRIBUTE.size <= end:
+            length, number = _ATTRIBUTE.unpack_from(self._message, at)
+            yield number, self._message[at + _ATTRIBUTE.size : at + length]
+            at += (length + 3) & ~3
+
+    def differing(self, other: Self) -> Iterator[str]:
+        """Yield the names of the fields and attributes that are others in another entry; "" is an unknown attribute."""
+        mine, others = self._message, other._message
+        yield from (name for name, span in self._spans.items() if mine[span] != others[span])
+        if mine[self._end :] != others[self._end :]:
+            for number, _ in set(self.attributes()) ^ set(other.attributes()):
+                yield wire.ATTRIBUTE_NAMES.get(number, "")
+
+
+class SAEntry(Entry):
+    """A NEWSA or UPDSA."""
+
+    __slots__ = ()
+
+
+class PolicyEntry(Entry):
+    """A NEWPOLICY or UPDPOLICY."""
+
+    __slots__ = ()
+
+    def may_be_at(self, addresses: Sequence[bytes]) -> bool:
+        """Return whether a template is at one of these addresses, at any, or where the hosts are.
+
+        It is asked of every policy there is to find those of one tunnel, so nothing is made of the others.
+        """
+        templates = _payload(self._message, self._places[_TEMPLATES])
+        for at in range(0, len(templates), _TEMPLATE_SIZE):
+            ends = [templates[at + place : at + place + 16] for place in _ENDS]
+            if templates[at + _MODE] not in _ADDRESSED or not all(map(any, ends)):
+                return True
+            if any(end.startswith(address) for end in ends for address in addresses):
+                return True
+        return False
+
+
+class Entries(Sequence[T]):
+    """Entries that came together, as values, each of which is made when it is looked at."""
+
+    def __init__(self, messages: "Messages", read: Callable[[bytes], T]) -> None:
+        self._messages = messages
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._messages[index]
+        return self._read(found) if isinstance(found, bytes) else [self._read(message) for message in found]
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._read, self._messages)
+
+
+class Messages(Sequence[bytes]):
+    """Whole messages back to back, each at a multiple of four bytes, which the C core has looked through."""
+
+    def __init__(self, data: bytes, count: int) -> None:
+        self._data = data
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        starts = self._starts()
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(self._count))]
+        number = range(self._count)[index]
+        return self._data[starts[number] : starts[number + 1]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        data = self._data
+        return (data[start:end] for start, end in pairwise(self._starts()))
+
+    def _starts(self) -> list[int]:
+        starts = ffi.new("uint32_t[]", self._count + 1)
+        lib.pfkeyx_entry_starts(ffi.from_buffer(self._data), self._count, starts)
+        return list(ffi.unpack(starts, self._count + 1))
+
+
+def _field(fmt: Any) -> _Read:
+    if isinstance(fmt, str):
+        unpack = struct.Struct(fmt).unpack_from
+        return lambda message, offset: unpack(message, offset)[0]
+    return lambda message, offset: fmt.decode_from(message, offset)[0]
+
+
+def _declare(entry: type[Entry], declared: type[layout.cstruct]) -> None:
+    entry._fields, entry._spans, entry._end = {}, {}, HEADER_SIZE
+    for name, fmt in declared.fields:
+        start, entry._end = entry._end, entry._end + layout.size_of(fmt)
+        if layout.is_value(fmt):
+            entry._fields[name] = _field(fmt), start
+            entry._spans[name] = slice(start, entry._end)
+
+
+def _payload(message: bytes, place: int) -> bytes:
+    """Return the bytes of an attribute, none where it is not there."""
+    if not place:
+        return b""
+    length, _ = _ATTRIBUTE.unpack_from(message, place)
+    return message[place + _ATTRIBUTE.size : place + length]
+
+
+def _attribute(kind: wire.Kind) -> _Read:
+    """Return what reads an attribute that holds a kind."""
+    head = _ATTRIBUTE.size
+    if kind is None or kind is bool:
+        return lambda *_: True  # it says by being there all that it says
+    if isinstance(kind, str):
+        scalar = _field(kind)
+        return lambda message, place: scalar(message, place + head)
+
+    if isinstance(kind, list):
+        (element,) = kind
+        return lambda message, place: element.decode_all(_payload(message, place))
+    decode = kind.decode_from
+    return lambda message, place: decode(_payload(message, place), 0)[0]
+
+
+_declare(SAEntry, layout.xfrm_usersa_info)
+_declare(PolicyEntry, layout.xfrm_userpolicy_info)
+_ATTRIBUTES = {name: (number, _attribute(kind)) for name, (number, kind) in wire.ATTRIBUTES.kinds.items()}
+
+_TEMPLATES, _ = _ATTRIBUTES["XFRMA_TMPL"]
+_TEMPLATE_SIZE = layout.xfrm_user_tmpl.size()
+_ENDS = layout.xfrm_user_tmpl.offset("id"), layout.xfrm_user_tmpl.offset("saddr")  # an xfrm_id begins with its address
+_MODE = layout.xfrm_user_tmpl.offset("mode")
+_ADDRESSED = bytes(ADDRESSED_MODES)

@@ -1,0 +1,22 @@
+/*
+ * What the tests have in common, and those that are in files of their own.
+ */
+#ifndef TESTS_H
+#define TESTS_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CHECK(condition)                                                                            \
+    do {                                                                                            \
+        if (!(condition)) {                                                                         \
+            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);               \
+            exit(1);                                                                                \
+        }                                                                                           \
+    } while (0)
+
+void entries_that_end_early(void);
+void entries_of_any_bytes(void);
+void dumps(void);
+
+#endif

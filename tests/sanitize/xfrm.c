@@ -1,0 +1,169 @@
+/*
+ * The dumps of XFRM: entries in heap blocks of exactly their size, and whole dumps through a socket.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/xfrm.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "compat.h"
+#include "pfkeyx.h"
+#include "tests.h"
+
+#define SEQUENCE 7u
+
+static uint8_t message[4096];
+static size_t size;
+
+static void begin(uint16_t type, uint16_t flags, size_t fixed)
+{
+    struct nlmsghdr header = { .nlmsg_type = type, .nlmsg_flags = flags, .nlmsg_seq = SEQUENCE };
+
+    memset(message, 0, sizeof(message));
+    memcpy(message, &header, sizeof(header));
+    size = sizeof(header) + fixed;
+}
+
+/* Puts an attribute of zeros, whose payload begins with these bytes. */
+static void put(uint16_t type, const void *data, size_t given, size_t length)
+{
+    struct nlattr attribute = { .nla_type = type, .nla_len = (uint16_t)(sizeof(attribute) + length) };
+
+    memcpy(message + size, &attribute, sizeof(attribute));
+    memcpy(message + size + sizeof(attribute), data, given);
+    size += (sizeof(attribute) + length + 3) & ~(size_t)3;
+}
+
+static void finish(void)
+{
+    uint32_t length = (uint32_t)size;
+
+    memcpy(message, &length, sizeof(length));
+}
+
+/* An SA with every attribute that ends in an array, and one that nobody knows. */
+static void put_sa(void)
+{
+    struct xfrm_algo_aead aead = { .alg_name = "rfc4106(gcm(aes))", .alg_key_len = 288 };
+    struct xfrm_algo_auth auth = { .alg_name = "hmac(sha256)", .alg_key_len = 250 };
+    struct xfrm_algo crypt = { .alg_name = "cbc(aes)", .alg_key_len = 128 };
+    struct xfrm_replay_state_esn esn = { .bmp_len = 4 };
+    struct xfrm_user_sec_ctx context = { .ctx_len = 3 };
+
+    begin(XFRM_MSG_NEWSA, NLM_F_MULTI, sizeof(struct xfrm_usersa_info));
+    put(XFRMA_ALG_AEAD, &aead, sizeof(aead), sizeof(aead) + 36);
+    put(XFRMA_ALG_AUTH_TRUNC, &auth, sizeof(auth), sizeof(auth) + 32);
+    put(XFRMA_ALG_CRYPT, &crypt, sizeof(crypt), sizeof(crypt) + 16);
+    put(XFRMA_ALG_COMP, &crypt, sizeof(crypt), sizeof(crypt));
+    put(XFRMA_REPLAY_ESN_VAL, &esn, sizeof(esn), sizeof(esn) + 16);
+    put(XFRMA_SEC_CTX, &context, sizeof(context), sizeof(context) + 3);
+    put(XFRMA_IF_ID, "", 0, 4);
+    put(PFKEYX_XFRMA_MAX + 1, "", 0, 5);
+    finish();
+}
+
+static int attributes_of(const uint8_t *data, size_t length, uint16_t *places)
+{
+    uint8_t *block = malloc(length ? length : 1);
+    int status;
+
+    CHECK(block);
+    memcpy(block, data, length);
+    status = pfkeyx_xfrm_attributes(block, length, places);
+    free(block);
+    return status;
+}
+
+void entries_that_end_early(void)
+{
+    uint16_t places[PFKEYX_XFRMA_MAX + 1];
+    uint32_t length;
+    size_t whole, readable = 0;
+
+    put_sa();
+    whole = size;
+    CHECK(attributes_of(message, whole, places) == 0);
+    CHECK(places[XFRMA_ALG_AEAD] == sizeof(struct nlmsghdr) + sizeof(struct xfrm_usersa_info));
+    CHECK(places[XFRMA_IF_ID] && !places[XFRMA_MARK]);
+    for (size_t cut = 0; cut < whole; cut++) {
+        CHECK(attributes_of(message, cut, places) == -EBADMSG);
+        length = (uint32_t)cut;
+        memcpy(message, &length, sizeof(length));
+        readable += attributes_of(message, cut, places) == 0;
+        length = (uint32_t)whole;
+        memcpy(message, &length, sizeof(length));
+    }
+    /* Between attributes it is a whole message, and where less than an attribute's header is left. */
+    CHECK(readable > 0 && readable < whole / 4);
+}
+
+void entries_of_any_bytes(void)
+{
+    uint16_t places[PFKEYX_XFRMA_MAX + 1];
+    uint8_t was;
+
+    put_sa();
+    for (size_t at = 4; at < size; at++) {
+        was = message[at];
+        for (unsigned value = 0; value <= UINT8_MAX; value++) {
+            message[at] = (uint8_t)value;
+            attributes_of(message, size, places);
+            for (size_t i = 0; i <= PFKEYX_XFRMA_MAX; i++)
+                CHECK(places[i] < size);
+        }
+        message[at] = was;
+    }
+}
+
+static void send_message(int fd)
+{
+    CHECK(send(fd, message, size, 0) == (ssize_t)size);
+}
+
+static void send_end(int fd, uint16_t type, uint32_t sequence)
+{
+    begin(type, NLM_F_MULTI, sizeof(int));
+    finish();
+    memcpy(message + 8, &sequence, sizeof(sequence));
+    send_message(fd);
+}
+
+void dumps(void)
+{
+    struct pfkeyx_buffer buffer = { 0 };
+    struct pfkeyx_dump dump = { .sequence = SEQUENCE, .type = XFRM_MSG_NEWSA };
+    uint32_t starts[4], torn = NLM_F_MULTI | NLM_F_DUMP_INTR;
+    int pair[2];
+
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) == 0);
+    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EAGAIN && dump.count == 0);
+    put_sa();
+    for (int i = 0; i < 3; i++)
+        send_message(pair[0]);
+    send_end(pair[0], NLMSG_DONE, SEQUENCE + 1);
+    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == 1 && dump.count == 1);
+    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1 << 16) == -EAGAIN && dump.count == 2 && !dump.torn);
+    pfkeyx_entry_starts(buffer.data, dump.count, starts);
+    CHECK(starts[0] == 0 && starts[2] == buffer.size && starts[1] == buffer.size / 2);
+    put_sa();
+    memcpy(message + 6, &torn, sizeof(uint16_t));
+    send_message(pair[0]);
+    send_end(pair[0], NLMSG_DONE, SEQUENCE);
+    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1 << 16) == 0 && dump.count == 1 && dump.torn);
+    CHECK(dump.last == size && !memcmp(buffer.data + buffer.size, message, size));
+    send_end(pair[0], XFRM_MSG_NEWPOLICY, SEQUENCE);
+    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EPROTO);
+    send_end(pair[0], XFRM_MSG_NEWSA, SEQUENCE);
+    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EBADMSG);
+    size = 15;
+    send_message(pair[0]);
+    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EBADMSG);
+    close(pair[0]);
+    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EPIPE);
+    close(pair[1]);
+    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EBADF);
+    pfkeyx_buffer_release(&buffer);
+}

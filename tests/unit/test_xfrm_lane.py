@@ -1,0 +1,160 @@
+"""What the C core reads of the kernel's tables, beside what the declared messages read of the same bytes."""
+
+import copy
+import pickle
+import random
+import struct
+from collections.abc import Callable
+from dataclasses import fields, replace
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Any
+
+import pytest
+
+from pfkeyx import SA, AddressUpdate, MalformedReplyError, Mode, Policy
+from pfkeyx.migration.templates import concerns
+from pfkeyx.model import IPAddress
+from pfkeyx.operation import Joined
+from pfkeyx.xfrm import codec
+from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm.datagram import HEADER_SIZE
+from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.entry import Entries, Messages
+from pfkeyx.xfrm.messages import parse
+from tests.unit.random_values import random_policy, random_sa
+from tests.unit.samples import OUTBOUND, POLICIES
+from tests.unit.xfrm_bytes import told_policy, told_sa
+
+
+def test_a_thousand_sas_are_read_like_the_declared_messages() -> None:
+    generator = random.Random(1)
+    for _ in range(1000):
+        data = told_sa(random_sa(generator))
+        assert codec.read_sa(data) == codec.decode_sa(parse(wire.usersa_msg, data))
+
+
+def test_a_thousand_sas_and_policies_are_written_like_the_declared_messages() -> None:
+    generator = random.Random(3)
+    for _ in range(1000):
+        sa, policy = random_sa(generator), random_policy(generator)
+        attributes = codec.sa_attributes(sa, sa.replay)
+        _is_written_alike(wire.usersa_msg, wire.XFRM_MSG_NEWSA, codec.sa_fields(sa), attributes)
+        attributes = codec.policy_attributes(policy)
+        _is_written_alike(wire.userpolicy_msg, wire.XFRM_MSG_NEWPOLICY, codec.policy_fields(policy), attributes)
+
+
+def _is_written_alike(declared: Any, number: int, values: dict[str, Any], attributes: list[tuple[str, Any]]) -> None:
+    message = declared()
+    message["header"]["type"], message["header"]["flags"] = number, 5
+    message.update(values)
+    message["attrs"] = attributes
+    message.encode()
+    assert encode(declared, number, 5, values, attributes) == bytes(message.data)
+
+
+def test_a_thousand_policies_are_read_like_the_declared_messages() -> None:
+    generator = random.Random(2)
+    for _ in range(1000):
+        data = told_policy(random_policy(generator))
+        assert codec.read_policy(data) == codec.decode_policy(parse(wire.userpolicy_msg, data))
+
+
+@pytest.mark.parametrize(
+    ("data", "parsed", "read"),
+    [
+        (told_sa(OUTBOUND), wire.usersa_msg, codec.read_sa),
+        (told_policy(POLICIES[0]), wire.userpolicy_msg, codec.read_policy),
+    ],
+    ids=["SA", "policy"],
+)
+def test_what_ends_early_is_refused_wherever_it_ends(data: bytes, parsed: Any, read: Callable[[bytes], object]) -> None:
+    for size in range(len(data)):
+        cut = struct.pack("=I", size) + data[4:size]
+        try:
+            parse(parsed, cut.ljust(HEADER_SIZE, b"\0"))
+        except MalformedReplyError:
+            with pytest.raises(MalformedReplyError, match="cut short"):
+                read(cut)
+
+
+def test_no_byte_of_an_sa_makes_it_fail_later_than_when_it_is_read() -> None:
+    generator = random.Random(8)
+    data = told_sa(replace(OUTBOUND, selector=OUTBOUND.effective_selector))
+    for _ in range(3000):
+        changed = bytearray(data)
+        for _ in range(generator.randrange(1, 4)):
+            changed[generator.randrange(HEADER_SIZE, len(data))] = generator.randrange(256)
+        try:
+            sa = codec.read_sa(bytes(changed))
+        except MalformedReplyError:
+            continue
+        for field in fields(SA):
+            getattr(sa, field.name)
+
+
+def test_a_field_is_worked_out_once_and_kept() -> None:
+    sa = codec.read_sa(told_sa(OUTBOUND))
+    assert sa.encryption is sa.encryption
+    assert sa.encryption == OUTBOUND.encryption
+
+
+def test_a_value_that_was_read_is_like_any_other() -> None:
+    sa = codec.read_sa(told_sa(OUTBOUND))
+    assert repr(sa) == repr(codec.decode_sa(parse(wire.usersa_msg, told_sa(OUTBOUND))))
+    assert hash(sa.id) == hash(OUTBOUND.id)
+    assert replace(sa, reqid=9).reqid == 9
+    with pytest.raises(AttributeError, match="'SA' object has no attribute 'spy'"):
+        sa.spy  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError):
+        sa.reqid = 3  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="'SA' object has no attribute 'id'"):
+        SA.__new__(SA).id  # noqa: B018
+
+
+def test_a_value_that_was_read_can_be_copied_and_sent_to_another_process() -> None:
+    sa = codec.read_sa(told_sa(OUTBOUND))
+    assert copy.copy(sa) == copy.deepcopy(sa) == pickle.loads(pickle.dumps(sa)) == sa
+
+
+def dumped(*sas: SA) -> Messages:
+    return Messages(b"".join(map(told_sa, sas)), len(sas))
+
+
+def test_the_entries_of_a_dump_are_a_sequence() -> None:
+    numbered = [replace(OUTBOUND, reqid=number, usage=None) for number in range(5)]
+    joined = Joined([Entries(dumped(*numbered[:2]), codec.read_sa), [], Entries(dumped(*numbered[2:]), codec.read_sa)])
+    assert len(joined) == 5
+    assert [sa.reqid for sa in joined] == [0, 1, 2, 3, 4]
+    assert [joined[number].reqid for number in (0, 1, 2, 4, -1)] == [0, 1, 2, 4, 4]
+    assert [sa.reqid for sa in joined[1:4]] == [1, 2, 3]
+    assert joined == list(joined)
+    assert joined != list(joined)[:-1]
+    assert not Joined([])
+    with pytest.raises(IndexError):
+        joined[5]
+
+
+def test_of_a_thousand_policies_none_is_left_out_that_a_move_concerns() -> None:
+    generator = random.Random(4)
+    policies = [codec.read_policy(told_policy(random_policy(generator))) for _ in range(1000)]
+    ends = {end for policy in policies for t in policy.templates for end in (t.source, t.destination) if end}
+    messages = Messages(b"".join(map(told_policy, policies)), len(policies))
+    for old in generator.sample([end for end in sorted(ends, key=str) if end.version == 4], 15):
+        update = AddressUpdate(old, IPv4Address("203.0.113.77"))
+        near = codec.read_policies_near([old.packed], messages)
+        assert [policy for policy in near if concerns(update, policy)] == [p for p in policies if concerns(update, p)]
+        assert not any(_is_elsewhere(policy, old) for policy in near)
+
+
+def _is_elsewhere(policy: Policy, end: IPAddress) -> bool:
+    return all(t.mode is Mode.TUNNEL and end not in (t.source, t.destination) for t in policy.templates)
+
+
+@pytest.mark.parametrize("network", [ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+def test_a_prefix_that_is_longer_than_an_address_is_refused(network: Any) -> None:
+    assert isinstance(network.network_address, (IPv4Address, IPv6Address))
+    selector = replace(OUTBOUND.effective_selector, source=network, destination=network)
+    data = bytearray(told_sa(replace(OUTBOUND, selector=selector)))
+    data[HEADER_SIZE + 43] = network.max_prefixlen + 1
+    with pytest.raises(MalformedReplyError):
+        codec.read_sa(bytes(data))
