@@ -24,8 +24,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 _RUN = Path(__file__).with_name("run")
 _PORT = 2375
 _START_LIMIT_S = 900
-#: Emulated, all takes longer: what is asked of the daemon, and a look at a container's health.
-_PATIENT = {"COMPOSE_HTTP_TIMEOUT": "900", "DOCKER_CLIENT_TIMEOUT": "900", "PFKEYX_HEALTH_INTERVAL": "600s"}
+#: Emulated, all takes longer, what is asked of the daemon and a look at a container's health; and what starts at the
+#: same time waits for each other.
+_PATIENT = {
+    "COMPOSE_PARALLEL_LIMIT": "1",
+    "COMPOSE_HTTP_TIMEOUT": "900",
+    "DOCKER_CLIENT_TIMEOUT": "900",
+    "PFKEYX_HEALTH_INTERVAL": "600s",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,14 @@ set -e
 disk=$1
 project=$2
 work=$(mktemp -d)
-trap 'kill $daemon 2>/dev/null && wait $daemon; umount "$work/data" "$work"/exec/netns/* 2>/dev/null; rm -r --one-file-system "$work"' EXIT
+clean_up() {
+    set +e
+    kill $daemon && wait $daemon
+    umount "$work/data"
+    umount "$work"/exec/netns/*
+    rm -r --one-file-system "$work"
+}
+trap 'clean_up 2>/dev/null' EXIT
 if ! [ -e "$disk" ]; then
     truncate --size 8G "$disk.new"
     mkfs.ext4 -q -F "$disk.new"

@@ -6,15 +6,21 @@ a command's words and its own standard input; a line on standard output is its e
 
 import io
 import json
+import os
 import sys
+import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 
 from pfkeyx.cli import main
 
-questions, answers = sys.stdin, sys.stdout
+questions, answers = os.fdopen(os.dup(0)), sys.stdout
 for question in questions:
     words, text = json.loads(question)
-    sys.stdin = io.StringIO(text)
+    with tempfile.TemporaryFile("w+") as given:
+        given.write(text)
+        given.seek(0)
+        os.dup2(given.fileno(), 0)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as error:
         try:
             status = main(words)

@@ -10,6 +10,8 @@ from tests.docker.tunnel import CLIENT, GATEWAY_A, HOST_A, INWARD_SPI, MOBILE, O
 HOME, NAT, NAT_PORT = "192.168.7.2", "203.0.113.1", "24500"
 MOBILE_6, GATEWAY_A_6 = "2001:db8:2::2", "2001:db8:1::10"
 GATEWAY_B = "203.0.113.20"
+#: The gateway of the hosts in office A.
+OFFICE = "10.1.0.1/24"
 
 
 def assert_nothing_in_clear_and_nothing_repeated(tunnel: Tunnel) -> None:
@@ -61,11 +63,13 @@ def test_a_tunnel_goes_with_the_client_through_a_nat_and_back_and_to_ipv6(tunnel
 
 def test_a_second_gateway_takes_over_at_its_own_address(tunnel: Tunnel) -> None:
     gateway_a, gateway_b = tunnel.nodes["gateway-a"], tunnel.nodes["gateway-b"]
+    office_at_a, office_at_b = gateway_a.device_of("10.1.0.1"), gateway_b.device_of("10.1.0.2")
     with tunnel.client.pinging(HOST_A):
         tunnel.wait_for_traffic(MOBILE, GATEWAY_A)
         document = gateway_a.pfkeyx("export", "--show-keys")
         tunnel.delete_at(gateway_a)
-        move_address("10.1.0.1/24", gateway_a, gateway_b)
+        gateway_a.run("ip", "address", "delete", OFFICE, "dev", office_at_a)
+        take_over_the_office(gateway_b, office_at_b)
         try:
             # More than gateway A can have sent after the export.
             gateway_b.pfkeyx("apply", "--ahead", "4096", "--yes", "-", text=document)
@@ -74,16 +78,15 @@ def test_a_second_gateway_takes_over_at_its_own_address(tunnel: Tunnel) -> None:
             tunnel.move_at(tunnel.client, "--remote", GATEWAY_B)
             tunnel.wait_for_traffic(MOBILE, GATEWAY_B)
         finally:
-            move_address("10.1.0.1/24", gateway_b, gateway_a)
+            gateway_b.run("ip", "address", "delete", OFFICE, "dev", office_at_b)
+            take_over_the_office(gateway_a, office_at_a)
     assert_nothing_in_clear_and_nothing_repeated(tunnel)
 
 
-def move_address(address: str, old: Node, new: Node) -> None:
-    """Take the office's gateway address over, and have its hosts learn who has it."""
-    old.run("ip", "address", "delete", address, "dev", old.device_of(address))
-    plain = address.partition("/")[0]
-    new.run("ip", "address", "add", address, "dev", new.device_of("10.1.0.0/24"))
-    new.run("ping", "-n", "-q", "-c", "1", "-w", "120", "-I", plain, HOST_A)
+def take_over_the_office(gateway: Node, device: str) -> None:
+    """Give a gateway the address that the office's hosts know, and have host A learn who has it now."""
+    gateway.run("ip", "address", "add", OFFICE, "dev", device)
+    gateway.run("ping", "-n", "-q", "-c", "1", "-w", "120", "-I", OFFICE.partition("/")[0], HOST_A)
 
 
 def test_both_interfaces_of_the_kernel_are_there(nodes: dict[str, Node]) -> None:
