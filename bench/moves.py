@@ -13,7 +13,6 @@ from bench.gateway import LOCAL, NEW_LOCAL, THERE
 from bench.ground import Ground
 from pfkeyx import SA, AddressPair, AddressUpdate, Engine, Loss, Method, Policy
 from pfkeyx.model import IPAddress
-from pfkeyx.opening import EngineName
 
 End = TypeVar("End", IPAddress, IPAddress | None)
 
@@ -21,17 +20,16 @@ End = TypeVar("End", IPAddress, IPAddress | None)
 _TURNS = 3
 
 
-def move(method: Method, name: EngineName, ground: Ground, size: int) -> Contest:
+def move(method: Method, ground: Ground, size: int) -> Contest:
     """Move a gateway of so many tunnels by one method, beside what an IKE daemon does: get, delete and add."""
     sas, policies = gateway.gcm_sas(2 * size), gateway.policies(size)
     filled = ground.recorded("xfrm", partial(_fill, sas, policies))
-    engine = ground.engine(name)
 
     def work(engine: Engine) -> None:
         engine.migrate(engine.plan_migration(THERE, method), accept=Loss)
 
     # What the kernel has is found out once, by what it refuses, and is no part of the floor's work.
-    recorded = ground.recorded(name, work, before=lambda engine: engine.plan_migration(THERE, method))
+    recorded = ground.recorded("xfrm", work, before=lambda engine: engine.plan_migration(THERE, method))
     ground.flush()
     prepare = partial(ground.replay, filled)
     prepare()
@@ -41,8 +39,8 @@ def move(method: Method, name: EngineName, ground: Ground, size: int) -> Contest
     refused = size if method is Method.REPLACE else 0
     return Contest(
         [
-            Contestant("pfkeyx", partial(work, engine), prepare, ground.flush),
-            Contestant(FLOOR, partial(ground.replay, recorded, name, refused), prepare, ground.flush),
+            Contestant("pfkeyx", partial(work, ground.xfrm), prepare, ground.flush),
+            Contestant(FLOOR, partial(ground.replay, recorded, refused=refused), prepare, ground.flush),
             Contestant("get, delete, add", partial(ground.replay, replaced), prepare, ground.flush),
         ],
         times=size,
