@@ -77,10 +77,10 @@ class Dialect(Protocol):
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes a policy, found by what it is about or by its index."""
 
-    def dump_policies(self, near: Collection[IPAddress] | None = None) -> Request[Sequence[Policy]]:
+    def dump_policies(self, places: Collection[tuple[IPAddress, ...]] | None = None) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies.
 
-        Where addresses are given, policies may be left out whose templates are all at others.
+        Where places are given, an end or two ends each, policies may be left out whose templates are all at others.
         """
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:

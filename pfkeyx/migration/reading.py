@@ -30,8 +30,8 @@ def read(dialect: Dialect, update: AddressUpdate) -> Operation[Snapshot]:
             continue  # the wider one brings these too
         for sa in (yield from ask(dialect.dump_sas(matching))):
             sas[sa.id] = sa
-    near = {end for place in (*update.old_places, update.new) for end in ends_of(place) if end is not None}
-    policies = yield from ask(keep(dialect.dump_policies(near), partial(concerns, update)))
+    places = {tuple(end for end in ends_of(place) if end is not None) for place in (*update.old_places, update.new)}
+    policies = yield from ask(keep(dialect.dump_policies(places), partial(concerns, update)))
     return Snapshot(sas, {policy.id: policy for policy in policies}, tuple(policies))
 
 

@@ -121,9 +121,9 @@ class PfkeyDialect:
             message = Message(MessageType.X_SPDDELETE, extensions=codec.policy_id_extensions(policy_id))
         return make_request("delete policy", policy_id, message, Answer.ACK, nothing)
 
-    def dump_policies(self, near: Collection[IPAddress] | None = None) -> Request[Sequence[Policy]]:
+    def dump_policies(self, places: Collection[tuple[IPAddress, ...]] | None = None) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies (SADB_X_SPDDUMP), wherever they are."""
-        del near
+        del places
         return make_request("dump policies", "", Message(MessageType.X_SPDDUMP), Answer.DUMP, _policies)
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:

@@ -202,10 +202,10 @@ def read_policy(message: bytes) -> Policy:
     return Policy.read(PolicyEntry(message), POLICY_FIELDS)
 
 
-def read_policies_near(addresses: Sequence[bytes], messages: Messages) -> Sequence[Policy]:
-    """Return those policies of a dump that may have a template at one of these addresses."""
+def read_policies_at(places: Sequence[Sequence[bytes]], messages: Messages) -> Sequence[Policy]:
+    """Return those policies of a dump that may have a template at one of these places, each one end or two."""
     entries = map(PolicyEntry, messages)
-    return [Policy.read(entry, POLICY_FIELDS) for entry in entries if entry.may_be_at(addresses)]
+    return [Policy.read(entry, POLICY_FIELDS) for entry in entries if entry.may_be_at(places)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,17 +78,17 @@ class PolicyEntry(Entry):
 
     __slots__ = ()
 
-    def may_be_at(self, addresses: Sequence[bytes]) -> bool:
-        """Return whether a template is at one of these addresses, at any, or where the hosts are.
+    def may_be_at(self, places: Sequence[Sequence[bytes]]) -> bool:
+        """Return whether a template is at all ends of one of these places, at any, or where the hosts are.
 
         It is asked of every policy there is to find those of one tunnel, so nothing is made of the others.
         """
         templates = _payload(self._message, self._places[_TEMPLATES])
         for at in range(0, len(templates), _TEMPLATE_SIZE):
-            ends = [templates[at + place : at + place + 16] for place in _ENDS]
+            ends = [templates[at + offset : at + offset + 16] for offset in _ENDS]
             if templates[at + _MODE] not in _ADDRESSED or not all(map(any, ends)):
                 return True
-            if any(end.startswith(address) for end in ends for address in addresses):
+            if any(all(any(told.startswith(end) for told in ends) for end in place) for place in places):
                 return True
         return False
 

@@ -231,15 +231,15 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         needs = needs_of(attributes)
         return Request("expire policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
 
-    def dump_policies(self, near: Collection[IPAddress] | None = None) -> Request[Sequence[Policy]]:
-        """Return the request that reads all policies, or those near some ends (XFRM_MSG_GETPOLICY with NLM_F_DUMP).
+    def dump_policies(self, places: Collection[tuple[IPAddress, ...]] | None = None) -> Request[Sequence[Policy]]:
+        """Return the request that reads all policies, or those at some places (XFRM_MSG_GETPOLICY with NLM_F_DUMP).
 
         The kernel tells all of them; of others no value is made.
         """
         message = encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
         decode: Callable[[Any], Sequence[Policy]] = partial(every_entry, read=codec.read_policy)
-        if near is not None:
-            decode = partial(codec.read_policies_near, [address.packed for address in near])
+        if places is not None:
+            decode = partial(codec.read_policies_at, [[end.packed for end in place] for place in places])
         return Request("dump policies", "", Wire(message, Answer.DUMP), decode)
 
     def flush_policies(self, policy_type: PolicyType) -> Request[None]:

@@ -4,14 +4,14 @@ import copy
 import pickle
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 import pytest
 
-from pfkeyx import SA, AddressUpdate, MalformedReplyError, Mode, Policy
+from pfkeyx import SA, AddressPair, AddressUpdate, MalformedReplyError, Mode, Policy
 from pfkeyx.migration.templates import concerns
 from pfkeyx.model import IPAddress
 from pfkeyx.operation import Joined
@@ -22,7 +22,7 @@ from pfkeyx.xfrm.encoding import encode
 from pfkeyx.xfrm.entry import Entries, Messages
 from pfkeyx.xfrm.messages import parse
 from tests.unit.random_values import random_policy, random_sa
-from tests.unit.samples import OUTBOUND, POLICIES
+from tests.unit.samples import LOCAL, OUTBOUND, POLICIES, REMOTE, TUNNEL
 from tests.unit.xfrm_bytes import told_policy, told_sa
 
 
@@ -141,13 +141,31 @@ def test_of_a_thousand_policies_none_is_left_out_that_a_move_concerns() -> None:
     messages = Messages(b"".join(map(told_policy, policies)), len(policies))
     for old in generator.sample([end for end in sorted(ends, key=str) if end.version == 4], 15):
         update = AddressUpdate(old, IPv4Address("203.0.113.77"))
-        near = codec.read_policies_near([old.packed], messages)
-        assert [policy for policy in near if concerns(update, policy)] == [p for p in policies if concerns(update, p)]
-        assert not any(_is_elsewhere(policy, old) for policy in near)
+        assert_only_what_is_elsewhere_is_left_out(policies, messages, update, (old,))
+    pairs = {(t.source, t.destination) for policy in policies for t in policy.templates if t.source and t.destination}
+    for local, remote in generator.sample([pair for pair in sorted(pairs, key=str) if pair[0].version == 4], 15):
+        update = AddressUpdate(AddressPair(local, remote), AddressPair(IPv4Address("203.0.113.77"), remote))
+        assert_only_what_is_elsewhere_is_left_out(policies, messages, update, (local, remote))
 
 
-def _is_elsewhere(policy: Policy, end: IPAddress) -> bool:
-    return all(t.mode is Mode.TUNNEL and end not in (t.source, t.destination) for t in policy.templates)
+def assert_only_what_is_elsewhere_is_left_out(
+    policies: Sequence[Policy], messages: Messages, update: AddressUpdate, place: tuple[IPAddress, ...]
+) -> None:
+    found = codec.read_policies_at([[end.packed for end in place]], messages)
+    assert [policy for policy in found if concerns(update, policy)] == [p for p in policies if concerns(update, p)]
+    assert not any(_is_elsewhere(policy, place) for policy in found)
+
+
+def _is_elsewhere(policy: Policy, place: tuple[IPAddress, ...]) -> bool:
+    return all(t.mode is Mode.TUNNEL and not {t.source, t.destination}.issuperset(place) for t in policy.templates)
+
+
+def test_of_a_gateways_policies_those_of_one_tunnel_are_read() -> None:
+    others = replace(TUNNEL, remote=IPv4Address("203.0.113.9")).policies()
+    messages = Messages(b"".join(map(told_policy, (*POLICIES, *others))), 6)
+    one, all_of_them = ([LOCAL.packed, REMOTE.packed],), ([LOCAL.packed],)
+    assert [policy.as_written() for policy in codec.read_policies_at(one, messages)] == list(POLICIES)
+    assert len(codec.read_policies_at(all_of_them, messages)) == 6
 
 
 @pytest.mark.parametrize("network", [ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
