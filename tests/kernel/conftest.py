@@ -40,18 +40,21 @@ __all__ = [
 
 
 # What takes minutes and is the same elsewhere is left out every day: 6.12 moves by the same methods as 6.1, and what
-# survives them is tried on it all the same; how pfkeyx itself stands many at once, and what its command prints, is the
-# same on every kernel; and with the module of kernel/ nothing changes but PF_KEY and moves.
+# survives them is tried on it all the same; how pfkeyx itself stands many at once, what its command prints, and whether
+# the examples and the benchmarks do their work, is the same on every kernel; and with the module of kernel/ nothing
+# changes but PF_KEY and moves.
 _KERNEL = os.environ.get("LAB_KERNEL", "")
 _COMMANDS = [f"command_{name}" for name in ("apply", "export", "monitor", "policy", "probe")]
 _MANY = ["load", "pfkey_load", "streams"]
-_WITH_MODULE = ["command_*", "documents", "ip_xfrm", "large_batches", *_MANY, "testing", "threads", "xfrm_*"]
+_WITH_MODULE = ["bench", "command_*", "documents", "ip_xfrm", "large_batches", *_MANY, "testing", "threads", "xfrm_*"]
 _LEFT_OUT = {
-    "6.1": _COMMANDS,
+    "6.1": ["bench", *_COMMANDS, "documents", *_MANY],
     "6.12": [
-        *_COMMANDS,
+        "bench",
+        "command_*",
         *_MANY,
         "documents",
+        "migrate",
         "testing",
         *(f"migrate_{name}" for name in ("async", "bulk", "flood", "killed", "nat", "pfkey", "scope")),
     ],
