@@ -239,6 +239,8 @@ class XfrmTransport:
             self._sequence = (self._sequence + 1) & 0xFFFFFFFF
             waiting[self._sequence] = item
             item.number(self._sequence, self._port, is_last=item is last)
+        # Before it is sent: an interruption comes right behind, and the kernel has begun a dump while it took that in.
+        self._is_behind = True
         try:
             # The bytes have keys in them, and no name here that a traceback could show.
             self._socket.send(b"".join(item.message for item in asked))
@@ -246,7 +248,6 @@ class XfrmTransport:
             for item in asked:
                 item.refuse(error.errno or errno.EIO)
             return {}
-        self._is_behind = True
         return waiting
 
     def _catch_up(self) -> None:
