@@ -9,39 +9,27 @@ import errno
 import fcntl
 import os
 import socket
-import struct
-import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from pfkeyx.errors import AnswerLostError, ClosedError, KernelError, MalformedReplyError, UnsupportedError
+from pfkeyx.errors import ClosedError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
-from pfkeyx.operation import Batch, Exchange, Joined, Request, Stream, Transport
-from pfkeyx.xfrm import declarations as wire
-from pfkeyx.xfrm import parts
-from pfkeyx.xfrm.answers import Answer, Wire
-from pfkeyx.xfrm.datagram import DATAGRAM, HEADER_SIZE, Header, walk
+from pfkeyx.operation import Batch, Exchange, Request, Stream, Transport
+from pfkeyx.xfrm.answers import Answer
+from pfkeyx.xfrm.datagram import DATAGRAM, walk
 from pfkeyx.xfrm.entry import Messages
 from pfkeyx.xfrm.numbers import (
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_CAP_ACK,
     NETLINK_EXT_ACK,
-    NLM_F_ACK,
-    NLM_F_DUMP_INTR,
-    NLMSG_DONE,
-    NLMSG_ERROR,
 )
-from pfkeyx.xfrm.received import Received
-from pfkeyx.xfrm.refusal import explain
+from pfkeyx.xfrm.waiting import Waiting
 
 _SOL_NETLINK = 270  # <linux/socket.h>
 #: <linux/sockios.h>: a descriptor of a socket's namespace.
 _SIOCGSKNS = 0x894C
-#: The errno of an acknowledgement.
-_SUCCESS = bytes(4)
 #: So many acknowledgements stay far below any receive buffer.
 _PIPELINED = 64
 #: So often is a dump asked for that changes interrupt.
@@ -155,7 +143,7 @@ class XfrmTransport:
         replies: list[Any] = []
         taken = 0
         for requests in self._datagrams(batch):
-            asked = again = [_Waiting(request) for request in requests]
+            asked = again = [Waiting(request) for request in requests]
             for _ in range(_DUMP_TRIES):
                 taken = yield from self._ask(again, taken)
                 again = [item for item in again if item.was_interrupted]
@@ -166,7 +154,7 @@ class XfrmTransport:
 
     def stream(self, request: Request[Sequence[Any]]) -> Stream:
         """Send a dump and hand out its entries datagram by datagram; see `Transport.stream`."""
-        dump = _Waiting(request)
+        dump = Waiting(request)
         waiting = self._send([dump])
         while waiting:
             try:
@@ -211,7 +199,7 @@ class XfrmTransport:
             room += answer
         yield fitting
 
-    def _ask(self, asked: Sequence["_Waiting"], taken: int) -> Generator[int, None, int]:
+    def _ask(self, asked: Sequence[Waiting], taken: int) -> Generator[int, None, int]:
         """Send requests in one datagram and wait for their answers; return `taken` and what these have come to."""
         waiting = self._send(asked)
         turn = taken + _TURN
@@ -228,11 +216,11 @@ class XfrmTransport:
                     _lose(waiting, errno.ETIMEDOUT)
         return taken
 
-    def _send(self, asked: Sequence["_Waiting"]) -> dict[int, "_Waiting"]:
+    def _send(self, asked: Sequence[Waiting]) -> dict[int, Waiting]:
         """Send requests in one datagram and return those whose answer is to come, by their numbers."""
         if self._is_behind:
             self._catch_up()
-        waiting: dict[int, _Waiting] = {}
+        waiting: dict[int, Waiting] = {}
         last = asked[-1]
         for item in asked:
             item.begin()
@@ -259,7 +247,7 @@ class XfrmTransport:
                 if error.errno != errno.ENOBUFS:
                     return
 
-    def _receive(self, waiting: dict[int, "_Waiting"]) -> int:
+    def _receive(self, waiting: dict[int, Waiting]) -> int:
         """Take in one datagram; return how many of its messages belong to the answers.
 
         Raises `BlockingIOError` when none waits.
@@ -288,7 +276,7 @@ class XfrmTransport:
         self._is_behind = bool(waiting)
         return taken
 
-    def _receive_entries(self, sequence: int, item: "_Waiting", waiting: dict[int, "_Waiting"]) -> int:
+    def _receive_entries(self, sequence: int, item: Waiting, waiting: dict[int, Waiting]) -> int:
         """Take in some datagrams of a dump of SAs or policies; see `_receive`."""
         dump, buffer = self._dump, self._buffer
         dump.sequence, dump.type, dump.torn = sequence, item.entry_type, 0
@@ -326,114 +314,6 @@ def _open_in_namespace_of(sock: socket.socket, opening: Callable[[str | None], T
         os.close(namespace)
 
 
-class _Waiting:
-    """A request whose answer is not complete yet."""
-
-    def __init__(self, request: Request[Any]) -> None:
-        self._request = request
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget what came of an earlier try."""
-        self._messages: list[bytes] = []
-        self._parts: list[Sequence[Any]] = []
-        self._is_torn = False
-        self.error: KernelError | None = None
-        self.was_interrupted = False
-
-    @property
-    def message(self) -> bytearray:
-        """The message that asks."""
-        return self._wire.message
-
-    @property
-    def operation(self) -> str:
-        """What is asked for."""
-        return self._request.operation
-
-    @property
-    def is_table(self) -> bool:
-        """Whether SAs or policies are dumped, which the C core takes in."""
-        return self._wire.answer is Answer.DUMP
-
-    @property
-    def entry_type(self) -> int:
-        """The type of a dump's entries."""
-        return wire.ENTRIES[int.from_bytes(self.message[4:6], sys.byteorder)]
-
-    @property
-    def _wire(self) -> Wire:
-        wire: Wire = self._request.wire
-        return wire
-
-    def number(self, sequence: int, port: int, is_last: bool) -> None:
-        """Give the message that asks its number, and let it ask for an acknowledgement if it is its datagram's last.
-
-        The others have a refusal at most, which the kernel sends anyway.
-        """
-        _, flags = struct.unpack_from("=HH", self.message, 4)
-        if self._wire.answer is Answer.ACK:
-            flags = flags | NLM_F_ACK if is_last else flags & ~NLM_F_ACK
-        struct.pack_into("=HII", self.message, 6, flags, sequence, port)
-
-    def take(self, header: Header, message: bytes) -> bool:
-        """Take one message of the answer; return whether the answer is complete."""
-        if self._wire.answer.is_dump and header.flags & NLM_F_DUMP_INTR:
-            self.tear()
-        if header.type == NLMSG_ERROR:
-            self._acknowledge(message, header.flags)
-            return True
-        if header.type == NLMSG_DONE:
-            (status,) = struct.unpack_from("=i", message, HEADER_SIZE) if header.length >= HEADER_SIZE + 4 else (0,)
-            if status < 0:
-                self.refuse(-status, "the dump broke off")
-            elif self._is_torn:
-                self.was_interrupted = True
-                self.refuse(errno.EINTR, "the dump was interrupted by changes; ask again")
-            return True
-        if header.type not in wire.RECEIVED:
-            raise MalformedReplyError(f"XFRM answered {self._request.operation} with message {header.type}")
-        self._messages.append(message)
-        return self._wire.answer is Answer.ONE
-
-    def take_entries(self, messages: Messages) -> None:
-        """Take a part of a dump."""
-        self._parts.append(self._request.decode(messages))
-
-    def tear(self) -> None:
-        """Take note that the table was changed while it was dumped."""
-        self._is_torn = True
-
-    def refuse(self, code: int, detail: str = "", attribute: str | None = None) -> None:
-        """Let the answer be a refusal: what was said of it, and what we know of it."""
-        detail = "; ".join(filter(None, (detail, self._request.hints.get(code))))
-        self.error = KernelError.of(code, self._request.operation, self._request.subject, detail, attribute)
-
-    def lose(self, code: int) -> None:
-        """Let the answer be one that never came."""
-        advice = "ask again" if self._wire.answer.is_dump else "the kernel may have done it: look before asking again"
-        detail = f"the answer was lost; {advice}"
-        self.error = AnswerLostError(code, self._request.operation, self._request.subject, detail)
-
-    def reply(self) -> Any:
-        """Return the decoded answer, or the `KernelError`."""
-        if self.error is not None:
-            return self.error
-        return self.take_out() if self.is_table else self._request.decode(self._messages)
-
-    def take_out(self) -> Sequence[Any]:
-        """Return what has come of a dump since the last time."""
-        parts, self._parts = self._parts, []
-        return Joined(parts)
-
-    def _acknowledge(self, message: bytes, flags: int) -> None:
-        # A success may carry text too, so only the number decides.
-        if message[HEADER_SIZE : HEADER_SIZE + len(_SUCCESS)] != _SUCCESS:
-            acknowledgement = Received(wire.error_msg, message)
-            refusal = parts.decoding(partial(explain, flags=flags, request=self.message), acknowledgement)
-            self.refuse(-acknowledgement["error"], refusal.text, refusal.attribute)
-
-
 def _chunks(requests: Sequence[Request[Any]]) -> Iterator[Sequence[Request[Any]]]:
     rest = iter(requests)
     while chunk := list(islice(rest, _PIPELINED)):
@@ -444,7 +324,7 @@ def _distance(first: int, sequence: int) -> int:
     return (sequence - first) & 0xFFFFFFFF
 
 
-def _lose(waiting: dict[int, _Waiting], code: int) -> None:
+def _lose(waiting: dict[int, Waiting], code: int) -> None:
     for item in waiting.values():
         item.lose(code)
     waiting.clear()

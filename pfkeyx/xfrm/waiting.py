@@ -1,0 +1,130 @@
+"""A request to XFRM whose answer is not complete yet: what has come of it, and what it comes to. No socket is here."""
+
+import errno
+import struct
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError
+from pfkeyx.operation import Joined, Request
+from pfkeyx.xfrm import declarations as wire
+from pfkeyx.xfrm import parts
+from pfkeyx.xfrm.answers import Answer, Wire
+from pfkeyx.xfrm.datagram import HEADER_SIZE, Header
+from pfkeyx.xfrm.entry import Messages
+from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
+from pfkeyx.xfrm.received import Received
+from pfkeyx.xfrm.refusal import explain
+
+#: The errno of an acknowledgement.
+_SUCCESS = bytes(4)
+
+
+class Waiting:
+    """A request whose answer is not complete yet."""
+
+    def __init__(self, request: Request[Any]) -> None:
+        self._request = request
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what came of an earlier try."""
+        self._messages: list[bytes] = []
+        self._parts: list[Sequence[Any]] = []
+        self._is_torn = False
+        self.error: KernelError | None = None
+        self.was_interrupted = False
+
+    @property
+    def message(self) -> bytearray:
+        """The message that asks."""
+        return self._wire.message
+
+    @property
+    def operation(self) -> str:
+        """What is asked for."""
+        return self._request.operation
+
+    @property
+    def is_table(self) -> bool:
+        """Whether SAs or policies are dumped, which the C core takes in."""
+        return self._wire.answer is Answer.DUMP
+
+    @property
+    def entry_type(self) -> int:
+        """The type of a dump's entries."""
+        return wire.ENTRIES[int.from_bytes(self.message[4:6], sys.byteorder)]
+
+    @property
+    def _wire(self) -> Wire:
+        wire: Wire = self._request.wire
+        return wire
+
+    def number(self, sequence: int, port: int, is_last: bool) -> None:
+        """Give the message that asks its number, and let it ask for an acknowledgement if it is its datagram's last.
+
+        The others have a refusal at most, which the kernel sends anyway.
+        """
+        _, flags = struct.unpack_from("=HH", self.message, 4)
+        if self._wire.answer is Answer.ACK:
+            flags = flags | NLM_F_ACK if is_last else flags & ~NLM_F_ACK
+        struct.pack_into("=HII", self.message, 6, flags, sequence, port)
+
+    def take(self, header: Header, message: bytes) -> bool:
+        """Take one message of the answer; return whether the answer is complete."""
+        if self._wire.answer.is_dump and header.flags & NLM_F_DUMP_INTR:
+            self.tear()
+        if header.type == NLMSG_ERROR:
+            self._acknowledge(message, header.flags)
+            return True
+        if header.type == NLMSG_DONE:
+            (status,) = struct.unpack_from("=i", message, HEADER_SIZE) if header.length >= HEADER_SIZE + 4 else (0,)
+            if status < 0:
+                self.refuse(-status, "the dump broke off")
+            elif self._is_torn:
+                self.was_interrupted = True
+                self.refuse(errno.EINTR, "the dump was interrupted by changes; ask again")
+            return True
+        if header.type not in wire.RECEIVED:
+            raise MalformedReplyError(f"XFRM answered {self._request.operation} with message {header.type}")
+        self._messages.append(message)
+        return self._wire.answer is Answer.ONE
+
+    def take_entries(self, messages: Messages) -> None:
+        """Take a part of a dump."""
+        self._parts.append(self._request.decode(messages))
+
+    def tear(self) -> None:
+        """Take note that the table was changed while it was dumped."""
+        self._is_torn = True
+
+    def refuse(self, code: int, detail: str = "", attribute: str | None = None) -> None:
+        """Let the answer be a refusal: what was said of it, and what we know of it."""
+        detail = "; ".join(filter(None, (detail, self._request.hints.get(code))))
+        self.error = KernelError.of(code, self._request.operation, self._request.subject, detail, attribute)
+
+    def lose(self, code: int) -> None:
+        """Let the answer be one that never came."""
+        advice = "ask again" if self._wire.answer.is_dump else "the kernel may have done it: look before asking again"
+        detail = f"the answer was lost; {advice}"
+        self.error = AnswerLostError(code, self._request.operation, self._request.subject, detail)
+
+    def reply(self) -> Any:
+        """Return the decoded answer, or the `KernelError`."""
+        if self.error is not None:
+            return self.error
+        return self.take_out() if self.is_table else self._request.decode(self._messages)
+
+    def take_out(self) -> Sequence[Any]:
+        """Return what has come of a dump since the last time."""
+        parts, self._parts = self._parts, []
+        return Joined(parts)
+
+    def _acknowledge(self, message: bytes, flags: int) -> None:
+        # A success may carry text too, so only the number decides.
+        if message[HEADER_SIZE : HEADER_SIZE + len(_SUCCESS)] != _SUCCESS:
+            acknowledgement = Received(wire.error_msg, message)
+            refusal = parts.decoding(partial(explain, flags=flags, request=self.message), acknowledgement)
+            self.refuse(-acknowledgement["error"], refusal.text, refusal.attribute)
