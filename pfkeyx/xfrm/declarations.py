@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from pfkeyx.xfrm import layout
+from pfkeyx.xfrm.cstruct import CStruct
 from pfkeyx.xfrm.numbers import *
 
 #: What an attribute holds: a struct, an array of one, a number or an address, that it is there (`bool`), or nothing.
-Kind = type[layout.cstruct] | list[type[layout.cstruct]] | str | type[bool] | None
+Kind = type[CStruct] | list[type[CStruct]] | str | type[bool] | None
 
 
 class Attributes:

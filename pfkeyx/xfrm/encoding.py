@@ -11,7 +11,7 @@ from typing import Any
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.model import Attribute
 from pfkeyx.xfrm import declarations as wire
-from pfkeyx.xfrm import layout
+from pfkeyx.xfrm.cstruct import Form
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -56,9 +56,9 @@ def _put(data: bytearray, number: int, payload: bytes) -> None:
 
 
 @cache
-def _form(declared: Any) -> tuple[layout.Form, dict[str, tuple[int, Callable[[Any], bytes]]]]:
+def _form(declared: Any) -> tuple[Form, dict[str, tuple[int, Callable[[Any], bytes]]]]:
     kinds = declared.table.kinds
-    return layout.Form(declared.fields), {name: (number, _writer(kind)) for name, (number, kind) in kinds.items()}
+    return Form(declared.fields), {name: (number, _writer(kind)) for name, (number, kind) in kinds.items()}
 
 
 def _writer(kind: wire.Kind) -> Callable[[Any], bytes]:

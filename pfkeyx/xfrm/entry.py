@@ -13,6 +13,7 @@ from pfkeyx.model import ADDRESSED_MODES
 from pfkeyx.native import ffi, lib
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import layout
+from pfkeyx.xfrm.cstruct import CStruct, is_value, size_of
 from pfkeyx.xfrm.datagram import HEADER_SIZE
 
 T = TypeVar("T")
@@ -145,11 +146,11 @@ def _field(fmt: Any) -> _Read:
     return lambda message, offset: fmt.decode_from(message, offset)[0]
 
 
-def _declare(entry: type[Entry], declared: type[layout.cstruct]) -> None:
+def _declare(entry: type[Entry], declared: type[CStruct]) -> None:
     entry._fields, entry._spans, entry._end = {}, {}, HEADER_SIZE
     for name, fmt in declared.fields:
-        start, entry._end = entry._end, entry._end + layout.size_of(fmt)
-        if layout.is_value(fmt):
+        start, entry._end = entry._end, entry._end + size_of(fmt)
+        if is_value(fmt):
             entry._fields[name] = _field(fmt), start
             entry._spans[name] = slice(start, entry._end)
 

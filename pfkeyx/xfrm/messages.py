@@ -12,6 +12,7 @@ from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkNLADecodeErro
 
 from pfkeyx.errors import MalformedReplyError
 from pfkeyx.xfrm import declarations, layout
+from pfkeyx.xfrm.cstruct import CStruct, Form
 from pfkeyx.xfrm.numbers import *
 
 
@@ -40,7 +41,7 @@ class scalar_nla(payload_nla):
 class struct_nla(payload_nla):
     """An attribute whose payload is one struct, as a dict."""
 
-    struct: ClassVar[type[layout.cstruct]]
+    struct: ClassVar[type[CStruct]]
 
     def ft_decode(self, offset: int) -> None:
         self.value, _ = self.struct.decode_from(self.payload(offset), 0)
@@ -88,7 +89,7 @@ class strict_msg(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
 
     def ft_encode(self, offset: int) -> tuple[int, int]:
         # The padding before the attributes is counted in the message's length.
-        packed = layout.Form(self.fields).pack(dict(self))
+        packed = Form(self.fields).pack(dict(self))
         self.data.extend(packed)
         return _pad(self.data, offset + len(packed))[0], 0
 

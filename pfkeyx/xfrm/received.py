@@ -11,8 +11,8 @@ from typing import Any
 
 from pfkeyx.errors import MalformedReplyError
 from pfkeyx.xfrm import declarations as wire
+from pfkeyx.xfrm.cstruct import Form
 from pfkeyx.xfrm.datagram import HEADER_SIZE
-from pfkeyx.xfrm.layout import Form
 
 _ATTRIBUTE = struct.Struct("=HH")
 

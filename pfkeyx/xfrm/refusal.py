@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import is_dump
+from pfkeyx.xfrm.cstruct import size_of
 from pfkeyx.xfrm.datagram import HEADER_SIZE
-from pfkeyx.xfrm.layout import size_of
 from pfkeyx.xfrm.numbers import NLM_F_ACK_TLVS
 from pfkeyx.xfrm.received import Received
 

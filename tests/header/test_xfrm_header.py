@@ -21,13 +21,14 @@ from pfkeyx.model import (
 )
 from pfkeyx.xfrm import layout
 from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm.cstruct import CStruct, FlexibleStruct, size_of
 from tests.header.header import Header, evaluate
 
 XFRM = "linux/xfrm.h"
 #: That one leaves some numbers to others.
 HEADERS = (XFRM, "linux/udp.h", "linux/ipsec.h", "linux/netlink.h")
 
-STRUCTS: dict[str, type[layout.cstruct]] = {
+STRUCTS: dict[str, type[CStruct]] = {
     name: struct
     for name, struct in vars(layout).items()
     if isinstance(struct, type) and name.startswith(("xfrm_", "xfrmu_"))
@@ -134,10 +135,10 @@ def _layout(name: str) -> dict[str, int]:
     for field, fmt in struct.fields:
         if not field.startswith("_pad"):
             layout_of[f"__builtin_offsetof(struct {name}, {field})"] = offset
-            layout_of[f"sizeof(((struct {name} *)0)->{field})"] = layout.size_of(fmt)
-        offset += layout.size_of(fmt)
+            layout_of[f"sizeof(((struct {name} *)0)->{field})"] = size_of(fmt)
+        offset += size_of(fmt)
     # The text of a security context stands behind its struct, and in no declaration of C's.
-    if issubclass(struct, layout.flexible) and struct is not layout.xfrm_user_sec_ctx:
+    if issubclass(struct, FlexibleStruct) and struct is not layout.xfrm_user_sec_ctx:
         layout_of[f"__builtin_offsetof(struct {name}, {struct.tail})"] = offset
     return layout_of | {f"sizeof(struct {name})": struct.size()}
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pfkeyx import MalformedReplyError
 from pfkeyx.xfrm import declarations, layout
 from pfkeyx.xfrm import messages as wire
+from pfkeyx.xfrm.cstruct import CStruct, FlexibleStruct, Form, size_of
 from pfkeyx.xfrm.messages import parse
 from pfkeyx.xfrm.probes import needs_of
 from pfkeyx.xfrm.received import Received
@@ -20,7 +21,7 @@ from tests.unit.conftest import UNTIMED
 STRUCTS = [
     struct
     for struct in vars(layout).values()
-    if isinstance(struct, type) and issubclass(struct, layout.cstruct) and struct.fields
+    if isinstance(struct, type) and issubclass(struct, CStruct) and struct.fields
 ]
 MESSAGES = sorted(
     {message for message in vars(wire).values() if isinstance(message, type) and issubclass(message, wire.strict_msg)}
@@ -53,9 +54,9 @@ def fields_of(fields: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @st.composite
-def structs_of(draw: st.DrawFn, kind: type[layout.cstruct]) -> dict[str, Any]:
+def structs_of(draw: st.DrawFn, kind: type[CStruct]) -> dict[str, Any]:
     value: dict[str, Any] = draw(fields_of(kind.fields))
-    if issubclass(kind, layout.flexible):
+    if issubclass(kind, FlexibleStruct):
         value[kind.count] = draw(st.integers(0, 300))
         size = kind.tail_size(value[kind.count])
         value[kind.tail] = draw(st.binary(min_size=size, max_size=size))
@@ -99,7 +100,7 @@ def with_attribute(kind: Any, number: int, payload: bytes, length: int | None = 
 def payload_size(kind: Any) -> int:
     if issubclass(kind, wire.struct_nla):
         return int(kind.struct.size())
-    return layout.size_of(kind.fields[0][1])
+    return size_of(kind.fields[0][1])
 
 
 def test_the_page_of_xfrm_names_the_features_that_attributes_need() -> None:
@@ -117,7 +118,7 @@ def quiet(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("kind", STRUCTS)
-def test_a_struct_is_read_as_it_was_written(kind: type[layout.cstruct]) -> None:
+def test_a_struct_is_read_as_it_was_written(kind: type[CStruct]) -> None:
     @settings(max_examples=20)
     @given(structs_of(kind))
     def check(value: dict[str, Any]) -> None:
@@ -226,7 +227,7 @@ def test_an_attribute_whose_length_cannot_be_is_malformed(number: int, length: i
 
 def test_an_extended_acknowledgement_that_is_cut_is_malformed() -> None:
     text = b"no such state\0"
-    error = bytes(16 + layout.Form(declarations.error_msg.fields).size)
+    error = bytes(16 + Form(declarations.error_msg.fields).size)
     whole, cut = (error + struct.pack("=HH", length, 1) + text for length in (4 + len(text), 200))
     assert Received(declarations.error_msg, whole).get_attr("NLMSGERR_ATTR_MSG") == text
     with pytest.raises(MalformedReplyError, match="attribute 1 claims 200 bytes of 18"):
