@@ -2,7 +2,8 @@
 
 By hand, on a kernel of the lab, in a namespace of its own:
 
-    lab/run --kernel 7 --measure --rwdir bench/results -- unshare --net .venv/bin/python -m bench --case 'dump SAs' 100
+    lab/run --kernel 7 --user-mode --rwdir bench/results -- \
+        unshare --net .venv/bin/python -m bench --case 'dump SAs' 100
 
 Only the ratios say something: how long anything takes is the machine's.
 """

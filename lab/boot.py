@@ -6,7 +6,7 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from lab import cache, guest, kvm, module, tools, user_mode
+from lab import cache, guest, kvm, module, tools
 from lab.cache import Image
 from lab.job import Job
 from lab.kernels import Kernel
@@ -15,11 +15,11 @@ _GUEST = "/run/lab"  # where guest.sh expects the folders that are exported to i
 _GUEST_SCRIPT = Path(__file__).with_name("guest.sh")
 
 
-def run(kernel: Kernel, job: Job, is_measured: bool = False) -> int:
+def run(kernel: Kernel, job: Job) -> int:
     """Boot the newest image of `kernel`, run the job in it, return the job's exit status.
 
-    Where KVM does not work the guest is emulated, or, if times are measured, the kernel runs in user mode.
-    Raises `LabError` when a tool is missing or when the guest ends before the job did.
+    Where KVM does not work the guest is emulated. Raises `LabError` when a tool is missing or when the guest
+    ends before the job did.
     """
     virtme = tools.find_python_script("virtme-run", "virtme-ng")
     tools.find("qemu-system-x86_64", "qemu-system-x86")
@@ -27,14 +27,10 @@ def run(kernel: Kernel, job: Job, is_measured: bool = False) -> int:
     with cache.image(kernel) as image, tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as name:
         shared = Path(name)
         guest.write_command(job, kernel.name, shared)
-        has_kvm = kvm.works(image.vmlinuz, cache.folder())
-        if is_measured and not has_kvm:
-            command = user_mode.command(kernel, image, job, shared)
-        else:
-            if kernel.has_addrupdate:
-                module.build(kernel, image, shared / "af_key.ko")
-            command = _virtme_command(virtme, image, job, shared)
-            command += [] if has_kvm else ["--disable-kvm"]
+        if kernel.has_addrupdate:
+            module.build(kernel, image, shared / "af_key.ko")
+        command = _virtme_command(virtme, image, job, shared)
+        command += [] if kvm.works(image.vmlinuz, cache.folder()) else ["--disable-kvm"]
         return guest.run(command, shared, job.timeout_s, image.release)
 
 
@@ -47,17 +43,4 @@ def _virtme_command(virtme: str, image: Image, job: Job, shared: Path) -> list[s
     command += ["--rodir", f"{_GUEST}/root=/", "--rwdir", f"{_GUEST}/shared={shared}"]
     for number, folder in enumerate(job.rwdirs):
         command += ["--rwdir", f"{_GUEST}/rw/{number}={folder}"]
-    command += [f"--qemu-opt={word}" for word in devices(job)]
     return [*command, "--script-sh", f"sh {_GUEST}/shared/start"]
-
-
-def devices(job: Job) -> list[str]:
-    """Return qemu's arguments for the job's disk and for its network, which has nothing but the ports."""
-    arguments = []
-    if job.disk:
-        name = str(job.disk).replace(",", ",,")
-        arguments += ["-drive", f"if=virtio,format=raw,snapshot=on,file={name}"]
-    if job.ports:
-        forwards = "".join(f",hostfwd=tcp:127.0.0.1:{port}-:{port}" for port in job.ports)
-        arguments += ["-netdev", f"user,id=lab,restrict=on{forwards}", "-device", "virtio-net-pci,netdev=lab"]
-    return arguments

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lab import LabError, debian, tools
@@ -39,6 +40,14 @@ class Image:
     def series(self) -> str:
         """The first two numbers of the version, as they are in the names of packages."""
         return ".".join(self.release.split(".")[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A kernel in user mode, with the folder of its modules if it has any."""
+
+    path: Path
+    modules: Path | None
 
 
 def folder() -> Path:
@@ -65,8 +74,18 @@ def headers(kernel: Kernel) -> Iterator[tuple[Path, ...]]:
     They hold no headers of the C library.
     """
     home = folder() / kernel.stock / "headers"
-    with _newest("kernel headers", kernel.suites, home, debian.fetch_newest_headers) as tree:
+    fetch = partial(debian.fetch_newest, "linux-libc-dev")
+    with _newest("kernel headers", kernel.suites, home, fetch) as tree:
         yield tree / "usr/include", tree / "usr/include/x86_64-linux-gnu"
+
+
+@contextlib.contextmanager
+def user_mode(kernel: Kernel, package: str) -> Iterator[Program]:
+    """Provide `kernel` as a packaged program, kept like its image."""
+    home = folder() / kernel.stock / "user-mode"
+    with _newest("user mode kernel", kernel.suites, home, partial(debian.fetch_newest, package)) as tree:
+        (modules,) = (tree / "usr/lib/uml/modules").iterdir()
+        yield Program(tree / "usr/bin/linux.uml", modules)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from lab import LabError, boot, cache, host, kernels
+from lab import LabError, boot, cache, host, kernels, user_mode
 from lab.job import FAILED, INTERRUPTED, TIMED_OUT, Job
 from lab.kernels import Matrix
 
@@ -40,8 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tuple(options.env),
             options.timeout,
             options.cpus,
-            options.disk,
-            tuple(options.port),
         )
         return _run(matrix, job, options)
     except LabError as error:
@@ -59,9 +57,10 @@ def _run(matrix: Matrix, job: Job, options: argparse.Namespace) -> int:
     for folder in job.rwdirs:
         if not folder.is_dir():
             raise LabError(f"{folder} is no folder: give --rwdir one that exists")
-    if name == _HOST or (name is None and host.can_run()):
+    if name == _HOST or (name is None and not options.user_mode and host.can_run()):
         return host.run(job)
-    return boot.run(matrix.kernel(name or matrix.default), job, options.measure)
+    kernel = matrix.kernel(name or matrix.default)
+    return user_mode.run(kernel, job) if options.user_mode else boot.run(kernel, job)
 
 
 def _list(matrix: Matrix) -> int:
@@ -126,23 +125,9 @@ def _parser() -> argparse.ArgumentParser:
         help="how many the guest has: an emulated one is twice as fast with one (default: %(default)d)",
     )
     parser.add_argument(
-        "--measure",
+        "--user-mode",
         action="store_true",
-        help="where KVM does not work, run the kernel in user mode: emulation falsifies times",
-    )
-    parser.add_argument(
-        "--disk",
-        metavar="FILE",
-        type=lambda text: Path(text).resolve(),
-        help="the image of a disk, the guest's /dev/vda; what is written to it is thrown away",
-    )
-    parser.add_argument(
-        "--port",
-        metavar="NUMBER",
-        type=int,
-        action="append",
-        default=[],
-        help="a TCP port of the host's loopback that leads to the same one of the guest, 10.0.2.15 (may be repeated)",
+        help="run the kernel in user mode, as a program: it needs no KVM, and emulates nothing",
     )
     parser.add_argument("--fetch", action="store_true", help="only fetch the named kernels, or all")
     parser.add_argument("--list", action="store_true", help="show the matrix; the default is marked *")

@@ -16,7 +16,6 @@ from lab import LabError
 
 MIRROR_VARIABLE = "PFKEYX_LAB_MIRROR"
 META_PACKAGE = "linux-image-amd64"
-HEADER_PACKAGE = "linux-libc-dev"
 KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -44,12 +43,12 @@ def fetch_newest_kernel(suites: Sequence[str], folder: Path, unpacked: Sequence[
     return release, apt.download([image, *parts])
 
 
-def fetch_newest_headers(suites: Sequence[str], folder: Path, unpacked: Sequence[str]) -> tuple[str, list[Path]]:
-    """Download the newest kernel headers for programs; see `fetch_newest_kernel`."""
+def fetch_newest(package: str, suites: Sequence[str], folder: Path, unpacked: Sequence[str]) -> tuple[str, list[Path]]:
+    """Download the newest version of one package; see `fetch_newest_kernel`."""
     apt = _Apt(suites, folder)
     apt.update()
-    version = apt.field(HEADER_PACKAGE, "Version")
-    return version, [] if version in unpacked else apt.download([HEADER_PACKAGE])
+    version = apt.field(package, "Version")
+    return version, [] if version in unpacked else apt.download([package])
 
 
 def fetch_module_inputs(suites: Sequence[str], folder: Path, release: str, series: str) -> list[Path]:

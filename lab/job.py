@@ -15,19 +15,13 @@ _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command, the folders that it may write, the variables that it keeps, seconds to live, and its guest's devices.
-
-    These are CPUs, an image of a disk, of which what is written is thrown away, and TCP ports of the host's loopback
-    that lead into the guest.
-    """
+    """A command, the folders that it may write, the variables that it keeps, seconds to live, and its guest's CPUs."""
 
     command: tuple[str, ...]
     rwdirs: tuple[Path, ...] = ()
     variables: tuple[str, ...] = ()
     timeout_s: float = 3600.0
     cpus: int = 1
-    disk: Path | None = None
-    ports: tuple[int, ...] = ()
 
     def environment(self, kernel_name: str) -> dict[str, str]:
         """Return the small environment of the command: the usual variables, the named ones, LAB_KERNEL."""

@@ -15,11 +15,15 @@ MATRIX_FILE = Path(__file__).with_name("kernels.toml")
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One kernel of the matrix: the Debian suites that it comes from and the features that it lacks."""
+    """One kernel of the matrix: the Debian suites that it comes from and the features that it lacks.
+
+    `user_mode` is the package in them that has it as a program, if there is one.
+    """
 
     name: str
     suites: tuple[str, ...]
     lacks: frozenset[str]
+    user_mode: str | None = None
 
     @property
     def stock(self) -> str:
@@ -62,7 +66,7 @@ def load(path: Path = MATRIX_FILE) -> Matrix:
     """Read the matrix from its TOML file."""
     table = tomllib.loads(path.read_text())
     kernels = {
-        name: Kernel(name, tuple(entry["suites"]), frozenset(entry["lacks"]))
+        name: Kernel(name, tuple(entry["suites"]), frozenset(entry["lacks"]), entry.get("user_mode"))
         for name, entry in table["kernels"].items()
     }
     return Matrix(table["default"], kernels)

@@ -1,8 +1,9 @@
 """Running a job on a kernel of the matrix in user mode: there the kernel is a program like any other.
 
 An emulated guest slows Python down five times as much as it does the kernel, so that no ratio of the two is true. User
-Mode Linux (Documentation/virt/uml) runs both as fast as the host does; only to enter the kernel takes long. Debian's
-kernels are built for it from their source, with what user_mode.config asks for, and kept beside their modules.
+Mode Linux (Documentation/virt/uml) runs both as fast as the host does; only to enter the kernel takes long. Some suites
+of Debian have it as a package. Other kernels are built for it from their source, with what user_mode.config asks for,
+and kept beside their modules.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from lab import LabError, cache, debian, tools
-from lab.cache import Image
+from lab import LabError, cache, debian, guest, tools
+from lab.cache import Image, Program
 from lab.job import Job
 from lab.kernels import Kernel
 
@@ -27,27 +30,47 @@ _MEMORY_MIB = 6 << 10
 _BUILDERS = {"bc": "bc", "bison": "bison", "flex": "flex", "gcc": "gcc", "make": "make", "xz": "xz-utils"}
 
 
-def command(kernel: Kernel, image: Image, job: Job, shared: Path) -> list[str]:
-    """Return what starts `image` in user mode, built if need be, with a job whose command is in the shared folder.
+def run(kernel: Kernel, job: Job, disk: Path | None = None) -> int:
+    """Start `kernel` in user mode, fetched or built if need be, run the job in it, return the job's exit status.
 
-    Raises `LabError` when a tool is missing, or when the kernel cannot be built.
+    The image of a disk is /dev/ubda there; what is written to it is thrown away with the guest. Raises `LabError` when
+    a tool is missing, when the kernel cannot be built, or when the guest ends before the job did.
     """
-    if kernel.has_addrupdate or job.cpus != 1 or job.disk or job.ports:
-        raise LabError("a kernel in user mode is a stock one with one CPU, no disk and no ports: leave those away")
-    words = shlex.join(["sh", str(_GUEST_SCRIPT), *map(str, [shared, *job.rwdirs])])
+    if kernel.has_addrupdate or job.cpus != 1:
+        raise LabError("a kernel in user mode is a stock one with one CPU: leave those away")
+    tools.find("busybox", "busybox-static")
+    with _program(kernel) as program, tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as name:
+        shared = Path(name)
+        guest.write_command(job, kernel.name, shared)
+        return guest.run(_command(program, job, disk, shared), shared, job.timeout_s, kernel.name)
+
+
+@contextmanager
+def _program(kernel: Kernel) -> Iterator[Program]:
+    if kernel.user_mode:
+        with cache.user_mode(kernel, kernel.user_mode) as program:
+            yield program
+    else:
+        with cache.image(kernel) as image:
+            yield Program(build(kernel, image), None)
+
+
+def _command(program: Program, job: Job, disk: Path | None, shared: Path) -> list[str]:
+    words = shlex.join(["sh", str(_GUEST_SCRIPT), str(program.modules or ""), *map(str, [shared, *job.rwdirs])])
     start = shared / "start"
     start.write_text(f"#!/bin/sh\nexec {words}\n")
     start.chmod(0o755)
-    program = [str(_build(kernel, image)), "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={start}"]
-    program += [f"mem={_MEMORY_MIB}M", "con=null", "con0=null", "seccomp=auto"]
+    command = [str(program.path), "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={start}"]
+    command += [f"mem={_MEMORY_MIB}M", "con=null", "con0=null", "seccomp=auto", f"uml_dir={shared}"]
+    command += [f"ubd0={shared}/written,{disk}"] if disk else []
     # The guest's memory is a file, which is no faster than the file system that it is in.
     memory = Path("/dev/shm")
     has_room = memory.is_dir() and shutil.disk_usage(memory).free >> 20 > _MEMORY_MIB
-    return ["env", f"TMPDIR={memory}", *program] if has_room else program
+    return ["env", f"TMPDIR={memory}", *command] if has_room else command
 
 
-def _build(kernel: Kernel, image: Image) -> Path:
-    """Return the program that `image` is in user mode; it is built when it is not there."""
+def build(kernel: Kernel, image: Image) -> Path:
+    """Return the program that `image` is in user mode; it is built when it is not there as user_mode.config asks."""
     home = image.modules / "user-mode"
     config = _CONFIG.read_text()
     with cache.lock(image.modules / "user-mode.lock", fcntl.LOCK_EX):

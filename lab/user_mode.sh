@@ -1,11 +1,14 @@
-# The first process of a kernel in user mode: sh user_mode.sh SHARED [RWDIR...]
+# The first process of a kernel in user mode: sh user_mode.sh MODULES SHARED [RWDIR...]
 #
 # It sees the host's files as an overlay's lower layer: what is written is thrown away with the guest, but for the folder
-# that both share (SHARED) and those that may be written (RWDIR).
+# that both share (SHARED) and those that may be written (RWDIR). MODULES is the folder of the kernel's modules, or empty.
 set -e
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-shared=$1
+modules=$1
+shared=$2
+shift
 
+if [ "$modules" ]; then insmod "$modules/kernel/fs/overlayfs/overlay.ko"; fi
 mount -t tmpfs lab /run
 mkdir /run/root /run/upper /run/work
 mount -t overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work lab /run/root
@@ -20,8 +23,14 @@ mount -t tmpfs run run
 for folder; do
     mount -t hostfs -o "$folder" lab ".$folder"
 done
+if [ "$modules" ]; then
+    mkdir -p "lib/modules/$(uname -r)"
+    mount --bind ".$modules" "lib/modules/$(uname -r)"
+fi
 pivot_root . mnt
 umount -l mnt
+# Other kernels have IPv6 from the start, and XFRM does not ask for its module.
+if [ "$modules" ]; then modprobe ipv6; fi
 ip link set lo up
 
 set +e

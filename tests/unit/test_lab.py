@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import LabError, boot, cache, containers, debian, kernels, kvm, user_mode
+from lab import LabError, cache, containers, debian, kernels, kvm, user_mode
 from lab.cli import main
 from lab.job import Job
 from pfkeyx.features import Feature
@@ -139,7 +139,7 @@ def test_the_newest_kernel_is_the_one_with_the_highest_version() -> None:
 def test_headers_are_kept_as_kernels_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     releases = iter(["1", "2"])
     monkeypatch.setenv("PFKEYX_LAB_CACHE", str(tmp_path))
-    monkeypatch.setattr(debian, "fetch_newest_headers", lambda *_: (next(releases), [tmp_path / "headers.deb"]))
+    monkeypatch.setattr(debian, "fetch_newest", lambda *_: (next(releases), [tmp_path / "headers.deb"]))
     monkeypatch.setattr(debian, "unpack", lambda _packages, tree: (tree / "usr/include").mkdir(parents=True))
     kernel = kernels.load().newest
     for release, is_fresh in (("1", True), ("1", True), ("2", False)):
@@ -176,11 +176,26 @@ def test_the_answer_about_kvm_is_asked_again_after_the_host_booted(
     assert [kvm.works(tmp_path, tmp_path), kvm.works(tmp_path, tmp_path)] == [False, False]
 
 
-@pytest.mark.parametrize(("name", "cpus"), [("6.1+addrupdate", 1), ("6.1", 2)])
-def test_a_kernel_in_user_mode_is_a_stock_one_with_one_cpu(name: str, cpus: int, tmp_path: Path) -> None:
-    image = cache.Image("6.1", tmp_path, tmp_path)
-    with pytest.raises(LabError, match="in user mode is a stock one with one CPU"):
-        user_mode.command(kernels.load().kernel(name), image, Job(("true",), cpus=cpus), tmp_path)
+@pytest.mark.parametrize("words", [["--kernel", "6.1+addrupdate"], ["--kernel", "6.1", "--cpus", "2"]])
+def test_a_kernel_in_user_mode_is_a_stock_one_with_one_cpu(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--user-mode", "--", "true"]) == 125
+    assert "in user mode is a stock one with one CPU" in capsys.readouterr().err
+
+
+def test_a_packaged_kernel_in_user_mode_comes_with_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unpack(_packages: object, tree: Path) -> None:
+        (tree / "usr/lib/uml/modules/6.1.176").mkdir(parents=True)
+
+    monkeypatch.setenv("PFKEYX_LAB_CACHE", str(tmp_path))
+    (tmp_path / "package.deb").touch()
+    monkeypatch.setattr(debian, "fetch_newest", lambda package, *_: (f"{package}-1", [tmp_path / "package.deb"]))
+    monkeypatch.setattr(debian, "unpack", unpack)
+    with cache.user_mode(kernels.load().kernel("6.1"), "user-mode-linux") as program:
+        tree = tmp_path / "6.1/user-mode/trees/user-mode-linux-1"
+        assert program.path == tree / "usr/bin/linux.uml"
+        assert program.modules == tree / "usr/lib/uml/modules/6.1.176"
 
 
 def test_a_kernel_in_user_mode_is_built_again_when_something_else_is_asked_of_it(
@@ -191,28 +206,20 @@ def test_a_kernel_in_user_mode_is_built_again_when_something_else_is_asked_of_it
 
     monkeypatch.setattr(debian, "fetch_source", fetch)
     monkeypatch.setattr("lab.tools.shutil.which", lambda name, **_: name)
-    image, job = cache.Image("6.1", tmp_path, tmp_path), Job(("true",))
+    kernel, image = kernels.load().kernel("7"), cache.Image("7.3.4", tmp_path, tmp_path)
     made_of = tmp_path / "user-mode/made-of"
     made_of.parent.mkdir()
     made_of.write_text((PROJECT / "lab/user_mode.config").read_text())
-    kernel = kernels.load().kernel("6.1")
-    assert str(tmp_path / "user-mode/linux") in user_mode.command(kernel, image, job, tmp_path)
+    assert user_mode.build(kernel, image) == tmp_path / "user-mode/linux"
     made_of.write_text("something else")
     with pytest.raises(LabError, match="this would be built"):
-        user_mode.command(kernel, image, job, tmp_path)
+        user_mode.build(kernel, image)
 
 
 def test_the_command_is_executable_and_lists_the_matrix() -> None:
     done = subprocess.run([sys.executable, PROJECT / "lab/run", "--list"], capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == len(kernels.load().kernels)
     assert (PROJECT / "lab/run").stat().st_mode & 0o111
-
-
-def test_a_disk_is_not_written_and_a_port_is_open_to_this_machine_alone() -> None:
-    words = boot.devices(Job(("true",), disk=Path("/a,b/disk"), ports=(2375,)))
-    assert "if=virtio,format=raw,snapshot=on,file=/a,,b/disk" in words
-    assert "user,id=lab,restrict=on,hostfwd=tcp:127.0.0.1:2375-:2375" in words
-    assert boot.devices(Job(("true",))) == []
 
 
 def test_the_images_are_built_anew_when_what_is_in_them_changes(
