@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from lab import LabError, boot, cache, host, kernels, user_mode
-from lab.job import FAILED, INTERRUPTED, TIMED_OUT, Job
+from lab.job import FAILED, INTERRUPTED, TIMED_OUT, Job, status_of
 from lab.kernels import Matrix
 
 _HOST = "host"
@@ -26,31 +23,15 @@ download, a dead guest); {TIMED_OUT} when --timeout was over; {INTERRUPTED} when
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit status."""
     options = _parser().parse_args(arguments)
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)
-    try:
-        matrix = kernels.load()
-        if options.list:
-            return _list(matrix)
-        if options.fetch:
-            return _fetch(matrix, options.command or list(matrix.kernels))
-        job = Job(
-            tuple(options.command),
-            tuple(options.rwdir),
-            tuple(options.env),
-            options.timeout,
-            options.cpus,
-        )
-        return _run(matrix, job, options)
-    except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("lab: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return status_of(lambda: _run(kernels.load(), options))
 
 
-def _run(matrix: Matrix, job: Job, options: argparse.Namespace) -> int:
+def _run(matrix: Matrix, options: argparse.Namespace) -> int:
+    if options.list:
+        return _list(matrix)
+    if options.fetch:
+        return _fetch(matrix, options.command or list(matrix.kernels))
+    job = Job(tuple(options.command), tuple(options.rwdir), tuple(options.env), options.timeout, options.cpus)
     name = options.kernel
     if not job.command:
         raise LabError("no command was given: write it behind --")
@@ -76,10 +57,6 @@ def _fetch(matrix: Matrix, names: Sequence[str]) -> int:
         with cache.image(matrix.kernel(name)) as image:
             print(f"{name}: {image.release}")
     return 0
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """The command line of `lab/docker`: a Docker daemon with the images of docker/, on a kernel that has IPsec.
 
-It is the one that is there, if its kernel does; else one in a guest, whose images a disk has from before. The guest and
-the command share a network namespace of their own, so that nobody else reaches the daemon, which would make them root.
+It is the one that is there, if its kernel does; else one in a guest in user mode, in which the command runs too. A disk
+has the images from before: in the guest there is no network.
 """
 
 from __future__ import annotations
@@ -12,42 +12,29 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import LabError, cache, kernels, tools
-from lab.job import FAILED
+from lab import LabError, cache, kernels, tools, user_mode
+from lab.job import Job, status_of
 
 PROJECT = Path(__file__).resolve().parent.parent
-_RUN = Path(__file__).with_name("run")
-_PORT = 2375
-_START_LIMIT_S = 900
-#: Emulated, all takes longer, what is asked of the daemon and a look at a container's health; and what starts at the
-#: same time waits for each other.
-_PATIENT = {
-    "COMPOSE_PARALLEL_LIMIT": "1",
-    "COMPOSE_HTTP_TIMEOUT": "900",
-    "DOCKER_CLIENT_TIMEOUT": "900",
-    "PFKEYX_HEALTH_INTERVAL": "600s",
-}
+_IN_GUEST = Path(__file__).with_name("dockerd.sh")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says and return the exit status of the command, or `FAILED`."""
+    """Do what the command line says and return the exit status of the command, or the lab's own."""
     options = _parser().parse_args(arguments)
-    try:
-        if options.inside:
-            return _run_in_guest(options.kernel, options.inside, options.command)
-        if _daemon_is_there():
-            _run([str(PROJECT / "docker/build")], "the images could not be built")
-            if _daemon_has_ipsec():
-                return subprocess.run(options.command, check=False).returncode
-        return _boot(options.kernel, options.command)
-    except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
-        return FAILED
+    return status_of(lambda: _run_with_docker(options.command))
+
+
+def _run_with_docker(command: Sequence[str]) -> int:
+    if _daemon_is_there():
+        _run([str(PROJECT / "docker/build")], "the images could not be built")
+        if _daemon_has_ipsec():
+            return subprocess.run(command, check=False).returncode
+    return _boot(command)
 
 
 def _daemon_is_there() -> bool:
@@ -63,15 +50,13 @@ def _daemon_has_ipsec() -> bool:
         return subprocess.run([*command, "pfkeyx-node", "python3", "-"], stdin=probe, check=False).returncode == 0
 
 
-def _boot(kernel: str, command: Sequence[str]) -> int:
-    """Run the command with a daemon in a guest."""
-    for program, package in (("dockerd", "docker.io"), ("mmdebstrap", "mmdebstrap"), ("unshare", "util-linux")):
+def _boot(command: Sequence[str]) -> int:
+    """Run the command with a daemon in a guest. Its kernel is one with modules in user mode: Docker takes many."""
+    for program, package in (("dockerd", "docker.io"), ("mmdebstrap", "mmdebstrap"), ("mkfs.ext4", "e2fsprogs")):
         tools.find(program, package)
-    _run([sys.executable, str(_RUN), "--fetch", kernel], "the kernel could not be fetched")
+    kernel = next(kernel for kernel in kernels.load().kernels.values() if kernel.user_mode)
     with _disk() as disk:
-        isolated = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-        itself = [sys.executable, str(Path(__file__).with_name("docker")), "--kernel", kernel, "--inside", str(disk)]
-        return subprocess.run([*isolated, *itself, "--", *command], check=False).returncode
+        return user_mode.run(kernel, Job(("sh", str(_IN_GUEST), *command)), disk)
 
 
 @contextmanager
@@ -99,32 +84,12 @@ def content_of_images() -> str:
     """Return a number for all that the images are made of."""
     code = hashlib.sha256(os.environ.get("BASE", "").encode())
     ignored = (PROJECT / ".dockerignore").read_text().splitlines()
-    for name in ["docker", *(line[1:] for line in ignored if line.startswith("!"))]:
+    for name in ["docker/Dockerfile", "docker/build", *(line[1:] for line in ignored if line.startswith("!"))]:
         path = PROJECT / name
         for file in [path] if path.is_file() else sorted(path.rglob("*")):
             if file.is_file() and file.suffix not in (".pyc", ".so"):
                 code.update(str(file.relative_to(PROJECT)).encode() + file.read_bytes())
     return code.hexdigest()
-
-
-def _run_in_guest(kernel: str, disk: str, command: Sequence[str]) -> int:
-    address = f"tcp://127.0.0.1:{_PORT}"
-    environment = {**os.environ, **_PATIENT, "DOCKER_HOST": address}
-    script = Path(__file__).with_name("dockerd.sh")
-    boot = [sys.executable, str(_RUN), "--kernel", kernel, "--disk", disk, "--port", str(_PORT), "--timeout", "3600"]
-    with (cache.folder() / "docker/log").open("wb") as log:
-        guest = subprocess.Popen([*boot, "--", "sh", str(script), str(_PORT)], stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + _START_LIMIT_S
-        while subprocess.run(["docker", "version"], env=environment, capture_output=True, check=False).returncode != 0:
-            if guest.poll() is not None or time.monotonic() > deadline:
-                last_words = Path(log.name).read_text(errors="replace").splitlines()[-3:]
-                raise LabError("\n".join(["no Docker daemon came up in the guest:", *last_words]))
-            time.sleep(1)
-        return subprocess.run(command, env=environment, check=False).returncode
-    finally:
-        guest.terminate()
-        guest.wait()
 
 
 def _run(command: list[str], failure: str) -> None:
@@ -137,12 +102,9 @@ def _run(command: list[str], failure: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lab/docker",
-        usage="%(prog)s [--kernel NAME] -- COMMAND...",
+        usage="%(prog)s -- COMMAND...",
         description="Run COMMAND with a Docker daemon whose kernel has AF_KEY, ESP and XFRM, and with the images of"
         " docker/: the one that is there, or one in a guest. BASE names the images' base.",
     )
-    newest = kernels.load().newest.name
-    parser.add_argument("--kernel", metavar="NAME", default=newest, help="the guest's kernel (default: %(default)s)")
-    parser.add_argument("--inside", metavar="DISK", help=argparse.SUPPRESS)
     parser.add_argument("command", nargs="+", metavar="COMMAND")
     return parser

@@ -1,4 +1,5 @@
-# Runs as root in a mount namespace of its own: sh images.sh DISK PROJECT. Puts Docker's images onto the image of a disk.
+# Runs as root in a mount namespace of its own: sh images.sh DISK PROJECT. Puts Docker's images onto the image of a
+# disk.
 #
 # A daemon of its own builds them there; what has not changed since the last time it takes from that disk. The base is
 # $BASE, or Debian's if it can be pulled, or else made of Debian's packages.
@@ -14,13 +15,14 @@ clean_up() {
     rm -r --one-file-system "$work"
 }
 trap 'clean_up 2>/dev/null' EXIT
-if ! [ -e "$disk" ]; then
-    truncate --size 8G "$disk.new"
-    mkfs.ext4 -q -F "$disk.new"
-    mv "$disk.new" "$disk"
-fi
 mkdir "$work/data"
-mount -o loop "$disk" "$work/data"
+# Nothing here has to survive the machine: what is unfinished is made anew.
+if ! mount -o loop,barrier=0 "$disk" "$work/data" 2>/dev/null; then
+    truncate --size 0 "$disk"
+    truncate --size 8G "$disk"
+    mkfs.ext4 -q -F -O ^has_journal "$disk"
+    mount -o loop,barrier=0 "$disk" "$work/data"
+fi
 export DOCKER_HOST="unix://$work/docker.sock"
 dockerd --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" --host "$DOCKER_HOST" \
     --bridge none --iptables=false --ip6tables=false 2>"$work/log" &

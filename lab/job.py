@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+
+from lab import LabError
 
 FAILED = 125
 TIMED_OUT = 124
@@ -28,3 +34,21 @@ class Job:
         names = (*_KEPT_VARIABLES, *self.variables)
         kept = {name: os.environ[name] for name in names if name in os.environ}
         return {**kept, "LAB_KERNEL": kernel_name}
+
+
+def status_of(work: Callable[[], int]) -> int:
+    """Return the status that `work` returns, or else say in a sentence how it ended: `FAILED` or `INTERRUPTED`."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
+    try:
+        return work()
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("lab: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,7 +1,8 @@
 # The first process of a kernel in user mode: sh user_mode.sh MODULES SHARED [RWDIR...]
 #
-# It sees the host's files as an overlay's lower layer: what is written is thrown away with the guest, but for the folder
-# that both share (SHARED) and those that may be written (RWDIR). MODULES is the folder of the kernel's modules, or empty.
+# It sees the host's files as an overlay's lower layer: what is written is thrown away with the guest, but for the
+# folder that both share (SHARED) and those that may be written (RWDIR). MODULES is the folder of the kernel's
+# modules, or empty.
 set -e
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 modules=$1
