@@ -1,17 +1,26 @@
-"""The topology of docker/compose.yml, brought up once, and a tunnel from its client to gateway A for each test."""
+"""The topology of docker/compose.yml, brought up once, and tunnels in it."""
 
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from tests.docker import wire
 from tests.docker.node import Node
-from tests.docker.tunnel import Tunnel
+from tests.docker.tunnel import End, Tunnel
 
 COMPOSE_FILE = Path(__file__).parents[2] / "docker/compose.yml"
+_LABEL = "com.docker.compose"
+
+
+class Lay(Protocol):
+    """Lays a tunnel over one interface of the kernel."""
+
+    def __call__(self, here: End, there: End, engine: str = "xfrm") -> Tunnel: ...
 
 
 @pytest.fixture(scope="session")
@@ -39,17 +48,20 @@ def docker_setup() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def nodes(docker_services: object, docker_compose_project_name: str) -> Iterator[dict[str, Node]]:  # noqa: ARG001
+def nothing_left(docker_compose_project_name: str) -> Iterator[None]:
+    """Afterwards Docker has nothing of the topology any more."""
+    yield
+    for kind in ("container", "network", "volume"):
+        assert _list(kind, docker_compose_project_name) == []
+
+
+@pytest.fixture(scope="session")
+def nodes(nothing_left: None, docker_services: object, docker_compose_project_name: str) -> Iterator[dict[str, Node]]:  # noqa: ARG001
     """Every container of the topology by the name of its service, ready, with pfkeyx running where it is used."""
-    label = "com.docker.compose"
-    query = [
-        "--filter",
-        f"label={label}.project={docker_compose_project_name}",
-        "--format",
-        f'{{{{.Label "{label}.service"}}}} {{{{.ID}}}}',
-    ]
-    lines = subprocess.run(["docker", "ps", "--all", *query], capture_output=True, text=True, check=True).stdout
-    nodes = {name: Node(container) for name, container in map(str.split, lines.splitlines())}
+    names = _list("container", docker_compose_project_name, f'{{{{.Label "{_LABEL}.service"}}}} {{{{.ID}}}}')
+    nodes = {name: Node(container) for name, container in map(str.split, names)}
+    for node in nodes.values():
+        node.wait_until_ready()
     for name in ("client", "gateway-a", "gateway-b"):
         nodes[name].start_agent()
     yield nodes
@@ -57,10 +69,28 @@ def nodes(docker_services: object, docker_compose_project_name: str) -> Iterator
         node.stop_agent()
 
 
+def _list(kind: str, project: str, form: str = "{{.ID}}") -> list[str]:
+    command = ["docker", kind, "ls", "--filter", f"label={_LABEL}.project={project}", "--format", form]
+    command += ["--all"] if kind == "container" else []
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 @pytest.fixture
-def tunnel(nodes: dict[str, Node]) -> Iterator[Tunnel]:
-    """Lay a tunnel from the client, on the mobile network, to gateway A; afterwards nothing is left of it anywhere."""
-    tunnel = Tunnel(nodes)
-    tunnel.add()
-    yield tunnel
-    tunnel.delete()
+def lay(nodes: dict[str, Node]) -> Iterator[Lay]:
+    """Lay tunnels; afterwards nothing is left of them anywhere, and the router has seen nothing that it should not."""
+    tunnels: list[Tunnel] = []
+
+    def add(here: End, there: End, engine: str = "xfrm") -> Tunnel:
+        tunnels.append(Tunnel(here, there, nodes["router"]))
+        tunnels[-1].add(engine)
+        return tunnels[-1]
+
+    yield add
+    for tunnel in tunnels:
+        tunnel.delete()
+    for name in ("client", "gateway-a", "gateway-b"):
+        for kind in ("sa", "policy"):
+            assert nodes[name].pfkeyx(kind, "count").startswith("0 "), f"{name} has something left"
+    log = nodes["router"].log()
+    assert wire.in_clear(log) == []
+    assert wire.repeated(wire.esp(log)) == []

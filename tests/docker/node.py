@@ -18,6 +18,10 @@ class Node:
         self._container = container
         self._agent: subprocess.Popen[str] | None = None
 
+    def wait_until_ready(self) -> None:
+        """Wait for its addresses and routes."""
+        self.run("sh", "-c", "until test -e /tmp/ready; do sleep 0.2; done")
+
     def start_agent(self) -> None:
         """Start the process in which pfkeyx will run; it is not waited for."""
         self._agent = subprocess.Popen(
@@ -55,7 +59,7 @@ class Node:
 
     def ping(self, address: str) -> None:
         """Have an answer from an address."""
-        self.run("ping", "-n", "-q", "-c", "2", "-i", "0.2", "-w", "120", address)
+        self.run("ping", "-n", "-q", "-c", "2", "-i", "0.2", "-w", "60", address)
 
     @contextmanager
     def pinging(self, address: str) -> Iterator[None]:
