@@ -9,6 +9,7 @@ and kept beside their modules.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shlex
 import shutil
@@ -72,21 +73,19 @@ def _command(program: Program, job: Job, disk: Path | None, shared: Path) -> lis
 def build(kernel: Kernel, image: Image) -> Path:
     """Return the program that `image` is in user mode; it is built when it is not there as user_mode.config asks."""
     home = image.modules / "user-mode"
-    config = _CONFIG.read_text()
+    # Clones whose configurations differ may share the cache.
+    program = home / hashlib.sha256(_CONFIG.read_bytes()).hexdigest()
     with cache.lock(image.modules / "user-mode.lock", fcntl.LOCK_EX):
-        made_of = home / "made-of"
-        if made_of.exists() and made_of.read_text() == config:
-            return home / "linux"
-        for program, package in _BUILDERS.items():
-            tools.find(program, package)
-        print(f"lab: building {image.release} for user mode, which takes some minutes", file=sys.stderr)
-        home.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".user-mode-", dir=image.modules) as folder:
-            packages = debian.fetch_source(kernel.suites, Path(folder, "apt"), image.release, image.series)
-            debian.unpack(packages, Path(folder))
-            shutil.copy(_make(Path(folder), image), home / "linux")
-        made_of.write_text(config)
-    return home / "linux"
+        if not program.exists():
+            for tool, package in _BUILDERS.items():
+                tools.find(tool, package)
+            print(f"lab: building {image.release} for user mode, which takes some minutes", file=sys.stderr)
+            home.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".user-mode-", dir=image.modules) as folder:
+                packages = debian.fetch_source(kernel.suites, Path(folder, "apt"), image.release, image.series)
+                debian.unpack(packages, Path(folder))
+                _make(Path(folder), image).rename(program)
+    return program
 
 
 def _make(folder: Path, image: Image) -> Path:

@@ -198,22 +198,30 @@ def test_a_packaged_kernel_in_user_mode_comes_with_its_modules(tmp_path: Path, m
         assert program.modules == tree / "usr/lib/uml/modules/6.1.176"
 
 
-def test_a_kernel_in_user_mode_is_built_again_when_something_else_is_asked_of_it(
+def test_a_kernel_in_user_mode_is_built_once_for_each_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fetch(*_: object) -> list[Path]:
-        raise LabError("this would be built")
+    built = []
 
-    monkeypatch.setattr(debian, "fetch_source", fetch)
+    def make(folder: Path, _: object) -> Path:
+        built.append(folder / "linux")
+        built[-1].touch()
+        return built[-1]
+
+    config = tmp_path / "config"
+    monkeypatch.setattr(user_mode, "_CONFIG", config)
+    monkeypatch.setattr(user_mode, "_make", make)
+    monkeypatch.setattr(debian, "fetch_source", lambda *_: [])
+    monkeypatch.setattr(debian, "unpack", lambda *_: None)
     monkeypatch.setattr("lab.tools.shutil.which", lambda name, **_: name)
     kernel, image = kernels.load().kernel("7"), cache.Image("7.3.4", tmp_path, tmp_path)
-    made_of = tmp_path / "user-mode/made-of"
-    made_of.parent.mkdir()
-    made_of.write_text((PROJECT / "lab/user_mode.config").read_text())
-    assert user_mode.build(kernel, image) == tmp_path / "user-mode/linux"
-    made_of.write_text("something else")
-    with pytest.raises(LabError, match="this would be built"):
-        user_mode.build(kernel, image)
+    programs = []
+    for asked in ("one", "other", "one"):
+        config.write_text(asked)
+        programs.append(user_mode.build(kernel, image))
+    assert programs[0] == programs[2] != programs[1]
+    assert len(built) == 2
+    assert all(program.exists() for program in programs)
 
 
 def test_the_command_is_executable_and_lists_the_matrix() -> None:
