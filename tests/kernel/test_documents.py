@@ -29,7 +29,7 @@ def packets(traffic: Traffic) -> Iterator[None]:
     is_over = threading.Event()
 
     def send() -> None:
-        while not is_over.wait(0.2):
+        while not is_over.wait(0.01):
             with contextlib.suppress(OSError):
                 traffic.outward.sender.sendto(b"a packet", socket.MSG_DONTWAIT, traffic.outward.destination)
 
