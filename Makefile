@@ -5,27 +5,30 @@ PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := pyproject.toml setup.py build_ffi.py build_share.py $(wildcard _native/*)
 
-.PHONY: demo test test-addrupdate soak bench lint clean
+.PHONY: demo test test-more soak bench lint clean
 
 demo: .venv/ready
 	$(BIN)/python lab/run $(if $(KERNEL),--kernel $(KERNEL)) --rwdir . --env TERM --env COLUMNS -- \
 		$(BIN)/pfkeyx demo --output handover.svg
 
-# A guest keeps one core busy, so that kernels are tested side by side.
+# A kernel keeps one core busy, so that they are tested side by side.
 test: .venv/ready
 	$(PYTHON) lab/setup --tests
 	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner
 
-# The tests of PF_KEY and of moves again where it has SADB_X_ADDRUPDATE: it fetches the source of each kernel, and builds a module.
-test-addrupdate: .venv/ready
+# What takes longer: the newest kernel booted; and the tests of PF_KEY and of moves again where a kernel has
+# SADB_X_ADDRUPDATE, for which the source of each is fetched, and a module built.
+MORE := kernel-7,addrupdate-6.1,addrupdate-6.12,addrupdate-7
+
+test-more: .venv/ready
 	$(PYTHON) lab/setup --tests
-	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner -e addrupdate-6.1,addrupdate-6.12,addrupdate-7
+	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner -e $(MORE)
 
 # The long forms of the tests that `make test` runs short.
 soak: .venv/ready
 	$(PYTHON) lab/setup --tests
 	SOAK=1 $(BIN)/tox run
-	SOAK=1 $(BIN)/tox run -e addrupdate-6.1,addrupdate-6.12,addrupdate-7
+	SOAK=1 $(BIN)/tox run -e $(MORE)
 
 # How fast it is, on the newest kernel: ratios to a bare loop and to `ip`, which are kept in bench/results and shown in
 # docs/reference/performance.md. SIZES="100 1000" chooses how many SAs there are.
