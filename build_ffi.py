@@ -7,8 +7,8 @@ from pathlib import Path
 from cffi import FFI
 
 NATIVE = Path("_native")
-SOURCES = ["socket.c", "builder.c", "reader.c", "xfrm.c"]
-HEADERS = ["pfkeyx.h", "cdef.h", "compat.h", "memory.h"]
+SOURCES = ["socket.c", "builder.c", "reader.c", "dump.c", "pfkey.c", "xfrm.c"]
+HEADERS = ["pfkeyx.h", "cdef.h", "compat.h", "dump.h", "memory.h"]
 
 VERSION = runpy.run_path("pfkeyx/_version.py")["__version__"]
 

@@ -317,3 +317,4 @@ struct sadb_x_sec_ctx {
 /* ---- compat.h ---- */
 
 enum { PFKEYX_XFRMA_MAX = ..., ... };
+enum { PFKEYX_EXT_MAX = ..., ... };

@@ -22,6 +22,8 @@
 #define SADB_X_EXT_NEW_ADDRESS_DST 28
 #endif
 
+enum { PFKEYX_EXT_MAX = SADB_X_EXT_NEW_ADDRESS_DST };
+
 /* Attributes of XFRM that are younger than some <linux/xfrm.h>, whose numbers are no macros that could be asked for. */
 enum {
     PFKEYX_XFRMA_MTIMER_THRESH = 32, /* Linux 6.2 */

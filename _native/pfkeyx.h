@@ -1,5 +1,6 @@
 /*
- * The C core of pfkeyx: PF_KEYv2 (RFC 2367) sockets, messages built, messages read; and the dumps of XFRM.
+ * The C core of pfkeyx: PF_KEYv2 (RFC 2367) sockets, messages built, messages read; and the dumps of
+ * PF_KEY and XFRM.
  *
  * Errors are -errno. Numbers are in host order, except in the structures named sadb_*, which are the
  * kernel's own, of <linux/pfkeyv2.h>. Nothing here matches sequence numbers, retries, logs, keeps state
@@ -245,29 +246,51 @@ int pfkeyx_get_ipsecrequest(const struct pfkeyx_extension *policy, size_t *offse
 uint32_t pfkeyx_spi(const struct sadb_sa *sa);
 uint16_t pfkeyx_nat_t_port(const struct sadb_x_nat_t_port *port);
 
-/* ---- XFRM ---- */
+/* ---- dumps ---- */
+
+/* Entries of a dump, whole messages each at a multiple of four bytes; starts as all zeros, ends with release. */
+struct pfkeyx_entries {
+    uint8_t *data;
+    size_t size;  /* bytes of the entries */
+    size_t last;  /* bytes of the message behind them that ended the dump, 0 where none did */
+    size_t count; /* how many entries there are */
+    uint8_t *ends; /* where each ends, as numbers of 32 bits */
+    size_t capacity;
+    size_t ends_capacity;
+    size_t used; /* bytes of data that anything was ever written to */
+};
+
+/* A dump that was asked for, from one call to the next. */
+struct pfkeyx_dump {
+    uint32_t sequence; /* of the request */
+    uint32_t pid;      /* PF_KEY: of who asked */
+    uint32_t number;   /* PF_KEY: of the entry that came last, 0 at first */
+    uint16_t type;     /* of its entries: XFRM_MSG_NEWSA or XFRM_MSG_NEWPOLICY, SADB_DUMP or SADB_X_SPDDUMP */
+    int torn;          /* XFRM: whether the table was changed meanwhile */
+};
+
+/* Receives entries of a dump, in place of those that are there, until most bytes have come, or some more: 1. Before that
+ * 0 at the dump's end; -EAGAIN when no more waits, and entries may have come all the same; -EBADMSG for a message that
+ * is none. What others cause is passed over.
+ *
+ * XFRM ends a dump with an NLMSG_DONE or an NLMSG_ERROR; an answer of another type is -EPROTO. PF_KEY ends it with an
+ * entry of number 0, and then there is no last message; but what has the request's own number, an errno, or not the
+ * number that is next, is one. */
+int pfkeyx_receive_xfrm_dump(int fd, struct pfkeyx_entries *entries, struct pfkeyx_dump *dump, size_t most);
+int pfkeyx_receive_pfkey_dump(int fd, struct pfkeyx_entries *entries, struct pfkeyx_dump *dump, size_t most);
+
+/* Wipes the memory and frees it. */
+void pfkeyx_entries_release(struct pfkeyx_entries *entries);
 
 /* Where the attributes are of a message about a whole SA or policy (XFRM_MSG_NEWSA, UPDSA, NEWPOLICY, UPDPOLICY): where
  * each begins, by its number, 0 where it is not there, and the first where there are several. places has
  * PFKEYX_XFRMA_MAX + 1 items. -EBADMSG for any other message, and for one that does not hold what it says. */
 int pfkeyx_xfrm_attributes(const uint8_t *message, size_t size, uint16_t places[]);
 
-/* A dump that was asked for, and what came of it in the last call. */
-struct pfkeyx_dump {
-    uint32_t sequence; /* of the request */
-    uint16_t type;     /* of its entries, XFRM_MSG_NEWSA or XFRM_MSG_NEWPOLICY */
-    int torn;          /* whether the table was changed meanwhile, in any call so far */
-    size_t count;      /* how many entries have come */
-    size_t last;       /* the size of the message that ended the dump, which lies behind them */
-};
-
-/* Receives entries of a dump, whole messages each at a multiple of four bytes, until there are most bytes of them,
- * or some more: 1. Before that 0 at the dump's end, an NLMSG_DONE or an NLMSG_ERROR; -EAGAIN when no more waits, and
- * entries may have come all the same; -EBADMSG for a message that is none, -EPROTO for one of another type. */
-int pfkeyx_receive_dump(int fd, struct pfkeyx_buffer *buffer, struct pfkeyx_dump *dump, size_t most);
-
-/* Where each of count entries begins, and where the last one ends: starts has one item more. */
-void pfkeyx_entry_starts(const uint8_t *entries, size_t count, uint32_t starts[]);
+/* The same of the extensions of an SA (any message but those about policies) or a policy over PF_KEY: in words of 64
+ * bits. places has PFKEYX_EXT_MAX + 1 items. -EBADMSG also where one comes twice, where something is missing that every
+ * SA or policy has, and for a protocol, state, mode or prefix that there is not. */
+int pfkeyx_pfkey_extensions(const uint8_t *message, size_t size, uint16_t places[]);
 
 /* cffi reads up to here */
 

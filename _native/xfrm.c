@@ -11,11 +11,8 @@
 #include <sys/socket.h>
 
 #include "compat.h"
-#include "memory.h"
+#include "dump.h"
 #include "pfkeyx.h"
-
-/* The kernel's largest datagram of a dump has 32 KiB. */
-#define ROOM (64u << 10)
 
 /* What an attribute has at least. */
 static const uint16_t LEAST[PFKEYX_XFRMA_MAX + 1] = {
@@ -167,25 +164,11 @@ int pfkeyx_xfrm_attributes(const uint8_t *message, size_t size, uint16_t places[
     return 0;
 }
 
-/* Keeps an entry at the end of those that are there, which it is behind already. */
-static int keep(struct pfkeyx_buffer *buffer, struct pfkeyx_dump *dump, const uint8_t *message, size_t size)
+/* Takes in one datagram, which lies behind the entries. */
+static int take(struct pfkeyx_entries *entries, struct pfkeyx_dump *dump, size_t received)
 {
+    const uint8_t *data = entries->data + entries->size;
     uint16_t places[PFKEYX_XFRMA_MAX + 1];
-    size_t whole = padded(size);
-
-    if (pfkeyx_xfrm_attributes(message, size, places))
-        return -EBADMSG;
-    memmove(buffer->data + buffer->size, message, size);
-    memset(buffer->data + buffer->size + size, 0, whole - size);
-    buffer->size += whole;
-    dump->count++;
-    return 0;
-}
-
-/* Takes in one datagram, which lies behind the entries: 0 when it was the last, 1 when more is to come. */
-static int take(struct pfkeyx_buffer *buffer, struct pfkeyx_dump *dump, size_t received)
-{
-    const uint8_t *data = buffer->data + buffer->size;
     struct nlmsghdr header;
     size_t at, left;
     int error;
@@ -201,51 +184,21 @@ static int take(struct pfkeyx_buffer *buffer, struct pfkeyx_dump *dump, size_t r
             continue;
         dump->torn |= header.nlmsg_flags & NLM_F_DUMP_INTR;
         if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
-            memmove(buffer->data + buffer->size, data + at, header.nlmsg_len);
-            dump->last = header.nlmsg_len;
+            pfkeyx_end_entries(entries, data + at, header.nlmsg_len);
             return 0;
         }
         if (header.nlmsg_type != dump->type)
             return -EPROTO;
-        error = keep(buffer, dump, data + at, header.nlmsg_len);
+        if (pfkeyx_xfrm_attributes(data + at, header.nlmsg_len, places))
+            return -EBADMSG;
+        error = pfkeyx_keep_entry(entries, data + at, header.nlmsg_len);
         if (error)
             return error;
     }
     return 1;
 }
 
-int pfkeyx_receive_dump(int fd, struct pfkeyx_buffer *buffer, struct pfkeyx_dump *dump, size_t most)
+int pfkeyx_receive_xfrm_dump(int fd, struct pfkeyx_entries *entries, struct pfkeyx_dump *dump, size_t most)
 {
-    ssize_t received;
-    int status = 1;
-
-    buffer->size = 0;
-    dump->count = dump->last = 0;
-    while (status == 1 && buffer->size < most) {
-        status = pfkeyx_grow(&buffer->data, &buffer->capacity, buffer->size, most + ROOM);
-        if (status)
-            return status;
-        do {
-            received = recv(fd, buffer->data + buffer->size, ROOM, MSG_TRUNC);
-        } while (received < 0 && errno == EINTR);
-        if (received < 0)
-            return -errno;
-        if (received == 0)
-            return -EPIPE;
-        if ((size_t)received > ROOM)
-            return -EMSGSIZE;
-        status = take(buffer, dump, (size_t)received);
-    }
-    return status;
-}
-
-void pfkeyx_entry_starts(const uint8_t *entries, size_t count, uint32_t starts[])
-{
-    uint32_t at = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        starts[i] = at;
-        at += (uint32_t)padded(number_at(entries + at));
-    }
-    starts[count] = at;
+    return pfkeyx_receive_entries(fd, entries, dump, most, take);
 }

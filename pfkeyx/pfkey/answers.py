@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.features import Feature
@@ -57,7 +57,7 @@ def make_request(
     subject: object,
     message: Message,
     answer: Answer,
-    decode: Callable[[Sequence[Message]], T],
+    decode: Callable[[Any], T],
     sequence: int = 0,
     hints: Mapping[int, str] | None = None,
     needs: tuple[Feature, ...] = (),

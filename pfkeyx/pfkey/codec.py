@@ -3,7 +3,7 @@
 What PF_KEY cannot express has been refused before (`limits.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from socket import AF_INET, AF_INET6
 from typing import Any
 
@@ -14,32 +14,20 @@ from pfkeyx.model import (
     SA,
     Action,
     AddressPair,
-    Authentication,
-    Direction,
     Encap,
-    Encryption,
-    IPAddress,
-    Key,
     Policy,
     PolicyId,
-    Port,
-    Protocol,
     SAFilter,
-    SAFlag,
     SAId,
-    SAState,
-    Selector,
     Template,
-    UdpEncap,
     any_selector,
-    make_prefix,
     prefix_address,
     prefix_length,
 )
 from pfkeyx.native import lib
 from pfkeyx.pfkey import parts
+from pfkeyx.pfkey.entry import Entry
 from pfkeyx.pfkey.extensions import (
-    AddressExtension,
     Extension,
     FilterExtension,
     KeyExtension,
@@ -51,21 +39,10 @@ from pfkeyx.pfkey.extensions import (
     SAExtension,
     SupportedExtension,
 )
-from pfkeyx.pfkey.message import ExtensionType, Message, SAType
+from pfkeyx.pfkey.fields import POLICY_FIELDS, SA_FIELDS
+from pfkeyx.pfkey.message import ExtensionType, Message
 
 _UDP_ENCAP_ESPINUDP = 2  # <linux/udp.h>
-
-SATYPES = {
-    Protocol.ESP: SAType.ESP,
-    Protocol.AH: SAType.AH,
-    Protocol.IPCOMP: SAType.X_IPCOMP,
-}
-FLAGS = {
-    SAFlag.NO_ECN: lib.SADB_SAFLAGS_NOECN,
-    SAFlag.DECAP_DSCP: lib.SADB_SAFLAGS_DECAP_DSCP,
-    SAFlag.NO_PMTU_DISCOVERY: lib.SADB_SAFLAGS_NOPMTUDISC,
-}
-PROTOCOLS: Mapping[int, Protocol] = {number: protocol for protocol, number in SATYPES.items()}
 
 
 def sa_extensions(sa: SA) -> dict[int, Extension]:
@@ -79,7 +56,7 @@ def sa_extensions(sa: SA) -> dict[int, Extension]:
             _number(authentication.algorithm if authentication is not None else None),
             # IPComp has the number of its compression algorithm here.
             _number(encryption.algorithm if encryption is not None else sa.compression),
-            sum(number for flag, number in FLAGS.items() if flag in sa.flags),
+            sum(number for flag, number in parts.FLAGS.items() if flag in sa.flags),
         ),
         **parts.pair_extensions(sa.source, sa.destination),
         ExtensionType.ADDRESS_PROXY: parts.prefix_extension(sa.effective_selector.source),
@@ -178,17 +155,27 @@ def policy_index_extensions(index: int) -> dict[int, Extension]:
 def decode_sa(message: Message) -> SA:
     """Return the SA that a message tells of; raises `MalformedReplyError`."""
     try:
-        return _decode_sa(message)
+        return SA(**{name: read(message) for name, read in SA_FIELDS.items()})
     except (KeyError, ValueError) as error:
         raise MalformedReplyError(f"PF_KEY message {message.type}: no such value in an SA: {error}") from error
+
+
+def read_sa(message: bytes) -> SA:
+    """Return the SA of an entry of a dump, of which nothing is worked out before it is looked at."""
+    return SA.read(Entry(message), SA_FIELDS)
 
 
 def decode_policy(message: Message) -> Policy:
     """Return the policy that a message tells of; raises `MalformedReplyError`."""
     try:
-        return _decode_policy(message)
+        return Policy(**{name: read(message) for name, read in POLICY_FIELDS.items()})
     except (KeyError, ValueError) as error:
         raise MalformedReplyError(f"PF_KEY message {message.type}: no such value in a policy: {error}") from error
+
+
+def read_policy(message: bytes) -> Policy:
+    """Return the policy of an entry of a dump, of which nothing is worked out before it is looked at."""
+    return Policy.read(Entry(message), POLICY_FIELDS)
 
 
 def decode_supported(message: Message) -> SupportedAlgorithms:
@@ -208,62 +195,6 @@ def decode_supported(message: Message) -> SupportedAlgorithms:
     )
 
 
-def decode_encap(extensions: Mapping[int, Any]) -> UdpEncap | None:
-    """Return the encapsulation that NAT-T's extensions say, None for none."""
-    kind = extensions.get(ExtensionType.X_NAT_T_TYPE, NatTTypeExtension(0))
-    if not kind.type:
-        return None
-    source, destination = (
-        extensions.get(exttype, NatTPortExtension(0)).port
-        for exttype in (ExtensionType.X_NAT_T_SPORT, ExtensionType.X_NAT_T_DPORT)
-    )
-    return UdpEncap(source, destination)
-
-
-def _decode_sa(message: Message) -> SA:
-    extensions: Mapping[int, Any] = message.extensions
-    fixed = message.need(ExtensionType.SA, SAExtension)
-    source = message.need(ExtensionType.ADDRESS_SRC, AddressExtension).address
-    destination = message.need(ExtensionType.ADDRESS_DST, AddressExtension).address
-    protocol = PROTOCOLS[message.satype]
-    sa2 = extensions.get(ExtensionType.X_SA2, SA2Extension(lib.IPSEC_MODE_ANY, 0))
-    return SA(
-        id=SAId(destination, fixed.spi, protocol),
-        source=source,
-        mode=parts.MODES_READ[sa2.mode],
-        reqid=sa2.reqid,
-        encryption=_decode_encryption(protocol, fixed.encrypt, extensions.get(ExtensionType.KEY_ENCRYPT)),
-        authentication=_decode_authentication(fixed.auth, extensions.get(ExtensionType.KEY_AUTH)),
-        compression=by_pfkey_number(fixed.encrypt, Kind.COMPRESSION) if protocol is Protocol.IPCOMP else None,
-        encap=decode_encap(extensions),
-        selector=_decode_proxy(extensions.get(ExtensionType.ADDRESS_PROXY), source, fixed.state),
-        lifetime=parts.decode_lifetime(extensions),
-        replay_window=fixed.replay,
-        flags=SAFlag(sum(flag for flag, number in FLAGS.items() if fixed.flags & number)),
-        security_context=parts.decode_security_context(extensions),
-        state=SAState(fixed.state),
-        usage=parts.decode_usage(extensions),
-    )
-
-
-def _decode_policy(message: Message) -> Policy:
-    fixed = message.need(ExtensionType.X_POLICY, PolicyExtension)
-    return Policy(
-        selector=parts.decode_selector(
-            message.need(ExtensionType.ADDRESS_SRC, AddressExtension),
-            message.need(ExtensionType.ADDRESS_DST, AddressExtension),
-        ),
-        direction=Direction(fixed.direction - 1),
-        templates=tuple(parts.decode_template(request) for request in fixed.requests),
-        action=Action.BLOCK if fixed.type == lib.IPSEC_POLICY_DISCARD else Action.ALLOW,
-        priority=fixed.priority,
-        lifetime=parts.decode_lifetime(message.extensions),
-        security_context=parts.decode_security_context(message.extensions),
-        index=fixed.id,
-        usage=parts.decode_usage(message.extensions),
-    )
-
-
 def _encap_extensions(encap: Encap | None) -> dict[int, Extension]:
     """Return the extensions of an encapsulation in UDP (RFC 3948), or of none."""
     if encap is None:
@@ -277,37 +208,3 @@ def _encap_extensions(encap: Encap | None) -> dict[int, Extension]:
 
 def _number(algorithm: Algorithm | None) -> int:
     return (algorithm and algorithm.pfkey_number) or lib.SADB_EALG_NONE
-
-
-def _decode_encryption(protocol: Protocol, number: int, key: KeyExtension | None) -> Encryption | None:
-    # IPComp has the number of its compression algorithm here.
-    if number == lib.SADB_EALG_NONE or protocol is Protocol.IPCOMP:
-        return None
-    return Encryption(by_pfkey_number(number, Kind.ENCRYPTION), key.key if key else Key(b""))
-
-
-def _decode_authentication(number: int, key: KeyExtension | None) -> Authentication | None:
-    # An algorithm that has no number on PF_KEY is shown as none, with its key.
-    if number == lib.SADB_AALG_NONE and key is None:
-        return None
-    algorithm = by_pfkey_number(number, Kind.AUTHENTICATION)
-    return Authentication(algorithm, key.key if key else Key(b""), algorithm.pfkey_icv_bits)
-
-
-def _decode_proxy(proxy: AddressExtension | None, source: IPAddress, state: int) -> Selector | None:
-    everything = any_selector(source.version)
-    if proxy is None:
-        # Linux leaves it out where its address is the SA's source, which a larval SA's always is.
-        if state == lib.SADB_SASTATE_LARVAL or source.is_unspecified:
-            return None
-        return Selector(make_prefix(source, source.max_prefixlen), everything.destination)
-    if proxy.prefix_length > source.max_prefixlen:
-        # Linux shows a selector of the other IP version as if it were of the SA's.
-        return None
-    selector = Selector(
-        make_prefix(proxy.address, proxy.prefix_length),
-        everything.destination,
-        parts.decode_protocol(proxy.protocol),
-        Port(proxy.port) if proxy.port else None,
-    )
-    return None if selector == everything else selector

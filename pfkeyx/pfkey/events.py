@@ -15,7 +15,7 @@ from pfkeyx.events import (
     SAMigrated,
 )
 from pfkeyx.model import AddressPair, Direction, Lifetime, PolicyId, Protocol, SAId
-from pfkeyx.pfkey import codec, parts
+from pfkeyx.pfkey import codec, fields, parts
 from pfkeyx.pfkey.extensions import (
     AddressExtension,
     Combination,
@@ -94,7 +94,7 @@ def decode_sa_migrated(message: Message) -> SAMigrated:
     """Return the event of a SADB_X_ADDRUPDATE (draft-schilcher-mobike-pfkey-extension-01 §3)."""
     source = message.need(ExtensionType.X_NEW_ADDRESS_SRC, AddressExtension).address
     destination = message.need(ExtensionType.ADDRESS_DST, AddressExtension).address
-    encap, is_given = codec.decode_encap(message.extensions), ExtensionType.X_NAT_T_TYPE in message.extensions
+    encap, is_given = fields.decode_encap(message.extensions), ExtensionType.X_NAT_T_TYPE in message.extensions
     return SAMigrated(
         SAId(destination, message.need(ExtensionType.SA, SAExtension).spi, _protocol(message)),
         source,
@@ -120,9 +120,9 @@ def decode_policy_change(message: Message) -> PolicyChange:
 
 
 def _protocol(message: Message) -> Protocol:
-    if message.satype not in codec.PROTOCOLS:
+    if message.satype not in parts.PROTOCOLS:
         raise MalformedReplyError(f"PF_KEY message {message.type}: no such SA type {message.satype}")
-    return codec.PROTOCOLS[message.satype]
+    return parts.PROTOCOLS[message.satype]
 
 
 def _policy_id(message: Message) -> int:

@@ -32,8 +32,7 @@ from pfkeyx.model import (
     prefix_length,
 )
 from pfkeyx.native import lib
-from pfkeyx.pfkey.codec import FLAGS, SATYPES
-from pfkeyx.pfkey.parts import MODES
+from pfkeyx.pfkey.parts import FLAGS, MODES, SATYPES
 
 T = TypeVar("T")
 Rows = Sequence[tuple[str, Callable[[T], bool], str]]

@@ -18,7 +18,7 @@ from pfkeyx.events import (
     SAFlush,
     SAMigrated,
 )
-from pfkeyx.pfkey.codec import PROTOCOLS
+from pfkeyx.pfkey import parts
 from pfkeyx.pfkey.events import (
     decode_acquire,
     decode_expire,
@@ -128,7 +128,7 @@ class PfkeyEvents:
         if kind not in self._kinds or decode is None or header.errno:
             return None
         # An SA of no IPsec protocol: what a request for an SPI of no type has left behind.
-        if kind in _OF_ONE_SA and header.satype not in PROTOCOLS:
+        if kind in _OF_ONE_SA and header.satype not in parts.PROTOCOLS:
             return None
         if kind in _CHANGES and self._is_own(header.pid, header.seq):
             return None

@@ -9,7 +9,7 @@ import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pfkeyx.errors import InvalidRequestError, MalformedReplyError
 from pfkeyx.native import ffi, lib
@@ -34,6 +34,32 @@ __all__ = [
 E = TypeVar("E")
 
 
+class Told(Protocol):
+    """A message that is read: its type, what SAs it is about, and its extensions by type."""
+
+    __slots__ = ()
+
+    @property
+    def type(self) -> MessageType:
+        """The message's type."""
+
+    @property
+    def satype(self) -> SAType:
+        """The message's type of SA."""
+
+    @property
+    def extensions(self) -> Mapping[int, Extension]:
+        """The extensions by type."""
+
+
+def need(message: Told, exttype: int, kind: type[E]) -> E:
+    """Return an extension that the kernel always sends; raises `MalformedReplyError` when it did not."""
+    extension = message.extensions.get(exttype)
+    if not isinstance(extension, kind):
+        raise MalformedReplyError(f"PF_KEY message {message.type} came without {ExtensionType(exttype)}")
+    return extension
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message: its base header (RFC 2367 §2.1), and its extensions by type, which `repr` leaves out.
@@ -51,10 +77,7 @@ class Message:
 
     def need(self, exttype: int, kind: builtins.type[E]) -> E:
         """Return an extension that the kernel always sends; raises `MalformedReplyError` when it did not."""
-        extension = self.extensions.get(exttype)
-        if not isinstance(extension, kind):
-            raise MalformedReplyError(f"PF_KEY message {self.type} came without {ExtensionType(exttype)}")
-        return extension
+        return need(self, exttype, kind)
 
 
 class Outgoing:

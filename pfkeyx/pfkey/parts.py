@@ -11,6 +11,7 @@ from pfkeyx.model import (
     Port,
     Prefix,
     Protocol,
+    SAFlag,
     SecurityContext,
     Selector,
     Template,
@@ -27,8 +28,19 @@ from pfkeyx.pfkey.extensions import (
     LifetimeExtension,
     SecurityContextExtension,
 )
-from pfkeyx.pfkey.message import ExtensionType
+from pfkeyx.pfkey.message import ExtensionType, SAType
 
+SATYPES = {
+    Protocol.ESP: SAType.ESP,
+    Protocol.AH: SAType.AH,
+    Protocol.IPCOMP: SAType.X_IPCOMP,
+}
+PROTOCOLS: Mapping[int, Protocol] = {number: protocol for protocol, number in SATYPES.items()}
+FLAGS = {
+    SAFlag.NO_ECN: lib.SADB_SAFLAGS_NOECN,
+    SAFlag.DECAP_DSCP: lib.SADB_SAFLAGS_DECAP_DSCP,
+    SAFlag.NO_PMTU_DISCOVERY: lib.SADB_SAFLAGS_NOPMTUDISC,
+}
 MODES = {
     Mode.TRANSPORT: lib.IPSEC_MODE_TRANSPORT,
     Mode.TUNNEL: lib.IPSEC_MODE_TUNNEL,

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from pfkeyx import checks
+from pfkeyx.entries import Entries, Messages
 from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.events import Acquire
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
@@ -59,7 +60,7 @@ class PfkeyDialect:
             ExtensionType.X_SA2: SA2Extension(parts.MODES[wanted.mode], wanted.reqid),
             ExtensionType.SPIRANGE: SPIRangeExtension(wanted.minimum, maximum),
         }
-        message = Message(MessageType.GETSPI, codec.SATYPES[wanted.protocol], extensions=extensions)
+        message = Message(MessageType.GETSPI, parts.SATYPES[wanted.protocol], extensions=extensions)
         hints = checks.spi_hints(wanted.minimum, maximum)
         return make_request("get SPI", wanted, message, Answer.ONE, _spi, wanted.sequence, hints)
 
@@ -158,7 +159,7 @@ class PfkeyDialect:
             checks.check_end("update address", address)
         limits.check_sa_id("update address", sa.id)
         extensions = codec.addrupdate_extensions(sa, moved)
-        message = Message(MessageType.X_ADDRUPDATE, codec.SATYPES[sa.id.protocol], extensions=extensions)
+        message = Message(MessageType.X_ADDRUPDATE, parts.SATYPES[sa.id.protocol], extensions=extensions)
         return make_request("update address", sa, message, Answer.ACK, nothing, needs=(Feature.ADDRUPDATE,))
 
     def register(self) -> Request[SupportedAlgorithms]:
@@ -173,7 +174,7 @@ class PfkeyDialect:
             raise InvalidRequestError(
                 f"answer acquire {acquire}: errno 0 would be no answer; add the SA, or give the errno of why not"
             )
-        message = Message(MessageType.ACQUIRE, codec.SATYPES[acquire.protocol], code)
+        message = Message(MessageType.ACQUIRE, parts.SATYPES[acquire.protocol], code)
         return make_request("answer acquire", acquire, message, Answer.NONE, nothing, sequence=acquire.sequence)
 
     def message(self, message: Any) -> Request[tuple[Message, ...]]:
@@ -256,7 +257,7 @@ class PfkeyDialect:
     ) -> Request[None]:
         checks.check_sa(operation, sa)
         limits.check_sa(operation, sa)
-        message = Message(message_type, codec.SATYPES[sa.id.protocol], extensions=codec.sa_extensions(sa))
+        message = Message(message_type, parts.SATYPES[sa.id.protocol], extensions=codec.sa_extensions(sa))
         return make_request(operation, sa, message, Answer.ACK, nothing, hints=hints)
 
     def _look_up(
@@ -269,7 +270,7 @@ class PfkeyDialect:
     ) -> Request[T]:
         checks.check_sa_id(operation, sa_id)
         limits.check_sa_id(operation, sa_id)
-        message = Message(message_type, codec.SATYPES[sa_id.protocol], extensions=codec.sa_id_extensions(sa_id))
+        message = Message(message_type, parts.SATYPES[sa_id.protocol], extensions=codec.sa_id_extensions(sa_id))
         return make_request(operation, sa_id, message, answer, decode)
 
     def _write_policy(
@@ -284,7 +285,7 @@ class PfkeyDialect:
         if protocol is None:
             return SAType.UNSPEC
         limits.check_protocol(operation, protocol)
-        return codec.SATYPES[protocol]
+        return parts.SATYPES[protocol]
 
 
 #: What it means when the kernel does not make a move.
@@ -314,9 +315,8 @@ def _sa(messages: Sequence[Message]) -> SA:
     return codec.decode_sa(_only(messages))
 
 
-def _sas(messages: Sequence[Message]) -> list[SA]:
-    # What a failed SADB_GETSPI of no type has left behind is no SA.
-    return [codec.decode_sa(message) for message in messages if message.satype != SAType.UNSPEC]
+def _sas(messages: Messages) -> Sequence[SA]:
+    return Entries(messages, codec.read_sa)
 
 
 def _policy(messages: Sequence[Message]) -> Policy:
@@ -324,7 +324,11 @@ def _policy(messages: Sequence[Message]) -> Policy:
 
 
 def _policy_of(policy_id: PolicyId, messages: Sequence[Message]) -> Policy:
-    alike = [policy for policy in _policies(messages) if _without_label(policy.id) == _without_label(policy_id)]
+    alike = [
+        policy
+        for policy in map(codec.decode_policy, messages)
+        if _without_label(policy.id) == _without_label(policy_id)
+    ]
     # Where no security module wants labels the kernel keeps none, and finds a policy whatever is asked for.
     found = [it for it in alike if it.security_context == policy_id.security_context] or [
         it for it in alike if it.security_context is None
@@ -345,5 +349,5 @@ def _supported(messages: Sequence[Message]) -> SupportedAlgorithms:
     return codec.decode_supported(_only(messages))
 
 
-def _policies(messages: Sequence[Message]) -> list[Policy]:
-    return [codec.decode_policy(message) for message in messages]
+def _policies(messages: Messages) -> Sequence[Policy]:
+    return Entries(messages, codec.read_policy)

@@ -6,9 +6,11 @@ import socket
 from types import TracebackType
 from typing import Self
 
+from pfkeyx.entries import Received
 from pfkeyx.errors import ClosedError, KernelError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
 from pfkeyx.operation import Readiness
+from pfkeyx.pfkey.cdata import CData
 from pfkeyx.pfkey.message import Message, Outgoing, build, read
 
 _PAGE = 4096
@@ -129,6 +131,11 @@ class PfkeySocket:
         if status < 0:
             raise KernelError.of(-status, "receive from PF_KEY")
         return memoryview(ffi.buffer(self._buffer.data, self._buffer.size))
+
+    def receive_entries(self, dump: CData, most: int) -> Received:
+        """Return the entries of a dump that wait, or so many octets of them, in `dump` where that has come to."""
+        fd = self._open_fd()
+        return Received(lambda entries: lib.pfkeyx_receive_pfkey_dump(fd, entries, dump, most))
 
     def _open_fd(self) -> int:
         fd = self._socket.fileno()

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from itertools import count, groupby
 from typing import Any, NoReturn, Self
 
-from pfkeyx.errors import AnswerLostError, KernelError, UnsupportedError
-from pfkeyx.operation import Batch, Exchange, Request, Stream
+from pfkeyx.entries import Messages
+from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError, UnsupportedError
+from pfkeyx.native import ffi
+from pfkeyx.operation import Batch, Exchange, Joined, Request, Stream
 from pfkeyx.pfkey.answers import NOT_TAKEN_IN, Answer, Wire
 from pfkeyx.pfkey.message import Message, MessageType, Outgoing, read, read_header
 from pfkeyx.pfkey.sockets import PfkeySocket
@@ -24,6 +26,8 @@ _PIPELINED = 32
 _FIRST_SEQ = 1 << 31
 #: After so many messages the driver has a turn: it knows how long the answer is still waited for, and who else waits.
 _TURN = 64
+#: Octets of a dump that are taken in before they are handed on, and the driver has its turn.
+_TOGETHER = 64 << 10
 #: What only reads is asked again when its answer was lost; so often in all.
 _ATTEMPTS = 3
 _READING = {MessageType.GET, MessageType.DUMP, MessageType.X_SPDGET, MessageType.X_SPDDUMP}
@@ -49,6 +53,7 @@ class PfkeyTransport:
         self._numbered = 0
         self._pid = os.getpid()
         self._progress = 0
+        self._dump = ffi.new("struct pfkeyx_dump *")
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, -1 when closed."""
@@ -98,20 +103,14 @@ class PfkeyTransport:
         """
         dump = _Waiting(request)
         waiting = self._send_all([dump])
-        passed = 0
         while waiting:
-            data = self._socket.receive_view()
-            if data is not None:
-                self._take(waiting, data)
-                passed += 1
-            if data is None or passed == _TURN:
-                passed = 0
+            self._receive_entries(waiting, dump)
+            entries = dump.take_out()
+            if waiting or entries:
                 try:
-                    yield dump.take_out()
+                    yield entries
                 except TimeoutError:
                     _lose(waiting)
-        if entries := dump.take_out():
-            yield entries
         if dump.error is not None:
             raise dump.error
 
@@ -125,19 +124,17 @@ class PfkeyTransport:
         passed = 0
         while waiting:
             try:
-                data = self._socket.receive_view()
+                came = self._receive(waiting)
             except KernelError as error:
                 _lose(waiting, error.errno or errno.EIO)
                 continue
-            if data is None:
+            passed += came
+            if not came:
                 # A refusal would have been here, since the kernel answers while it takes a request.
                 for item in [item for item in waiting.values() if item.wire.answer is Answer.NONE]:
                     item.is_complete = True
                     del waiting[item.seq]
-            else:
-                self._take(waiting, data)
-                passed += 1
-            if waiting and (data is None or passed == _TURN):
+            if waiting and (not came or passed >= _TURN):
                 passed = 0
                 try:
                     yield self._progress
@@ -167,6 +164,38 @@ class PfkeyTransport:
         except KernelError:
             # A socket that is broken says so again when its answer is read.
             return
+
+    def _receive(self, waiting: dict[int, "_Waiting"]) -> int:
+        """Take in what waits; return for how much of a turn that is, 0 when nothing waits any more."""
+        first = next(iter(waiting.values()))
+        if first.is_table:  # which travels alone
+            return self._receive_entries(waiting, first)
+        data = self._socket.receive_view()
+        if data is None:
+            return 0
+        self._take(waiting, data)
+        return 1
+
+    def _receive_entries(self, waiting: dict[int, "_Waiting"], item: "_Waiting") -> int:
+        """Take in some entries of a dump; see `_receive`."""
+        dump = self._dump
+        dump.sequence, dump.pid, dump.number, dump.type = item.seq, self._pid, item.last_number, item.message.type
+        entries = self._socket.receive_entries(dump, _TOGETHER)
+        item.last_number = dump.number
+        self._progress += len(entries)
+        if entries:
+            item.take_entries(entries)
+        match -entries.status:
+            case 0:
+                item.end(entries.last)
+                del waiting[item.seq]
+            case errno.EBADMSG:
+                raise MalformedReplyError(f"PF_KEY answered {item.operation} with what is no entry, or makes no sense")
+            case errno.EAGAIN:
+                return 0
+            case code if code > 0:
+                _lose(waiting, code)
+        return _TURN
 
     def _take(self, waiting: dict[int, "_Waiting"], data: memoryview) -> None:
         """Take in a message, unless it is somebody else's."""
@@ -208,9 +237,9 @@ class _Waiting:
         self.seq = seq
         self.is_complete = False
         self.error: KernelError | None = None
+        self.last_number = 0
         self._messages: list[Message] = []
-        self._entries: list[Any] = []
-        self._last_number = 0
+        self._parts: list[Sequence[Any]] = []
 
     @property
     def wire(self) -> Wire:
@@ -222,12 +251,22 @@ class _Waiting:
         return self.wire.message
 
     @property
+    def operation(self) -> str:
+        """What is asked for."""
+        return self._request.operation
+
+    @property
     def is_lost(self) -> bool:
         return isinstance(self.error, AnswerLostError)
 
     @property
     def is_dump(self) -> bool:
         return self.wire.answer.is_dump
+
+    @property
+    def is_table(self) -> bool:
+        """Whether SAs or policies are dumped, which the C core takes in."""
+        return self.wire.answer is Answer.DUMP
 
     def is_announced_by(self, data: memoryview) -> bool:
         """Return whether a broadcast without numbers tells of what was asked."""
@@ -255,20 +294,26 @@ class _Waiting:
         self.error = AnswerLostError(code, self._request.operation, self._request.subject, detail)
         self.is_complete = True
 
-    def take_out(self) -> list[Any]:
+    def take_entries(self, messages: Messages) -> None:
+        """Take a part of a dump."""
+        self._parts.append(self._request.decode(messages))
+
+    def end(self, last: bytes) -> None:
+        """Take the end of a dump, which is its last entry, or a message behind that."""
+        if last:
+            self._take_entry(read_header(last), memoryview(last))
+        self.is_complete = True
+
+    def take_out(self) -> Sequence[Any]:
         """Return what has come of a dump since the last time."""
-        entries, self._entries = self._entries, []
-        return entries
+        parts, self._parts = self._parts, []
+        return Joined(parts)
 
     def reply(self) -> Any:
         """Return the decoded answer, or the `KernelError`."""
         if self.error is not None:
             return self.error
-        return self.take_out() if self.wire.answer is Answer.DUMP else self._decode()
-
-    def _decode(self) -> Any:
-        messages, self._messages = self._messages, []
-        return self._request.decode(messages)
+        return self.take_out() if self.is_table else self._request.decode(self._messages)
 
     def _take_entry(self, header: Message, data: memoryview) -> None:
         if header.seq == self.seq:
@@ -280,14 +325,11 @@ class _Waiting:
         elif header.errno:
             # Where the kernel breaks a dump off, it puts a negative number into the byte of the last entry.
             self.refuse(256 - header.errno if header.errno > 0x7F else header.errno, "the dump broke off")
-        elif header.seq not in (0, self._last_number + 1):
+        elif header.seq not in (0, self.last_number + 1):
             self.lose(errno.ENOBUFS, "entries of the dump were lost: ask again")
         else:
             self._messages.append(read(data))
-            if self.wire.answer is Answer.DUMP:
-                # Little of an entry may be wanted, so its message is let go of at once.
-                self._entries += self._decode()
-            self._last_number = header.seq
+            self.last_number = header.seq
             self.is_complete = header.seq == 0
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+from pfkeyx.entries import Entries, Messages
 from pfkeyx.errors import MalformedReplyError
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
-from pfkeyx.xfrm.entry import Entries, Messages
 from pfkeyx.xfrm.numbers import NLM_F_DUMP
 from pfkeyx.xfrm.received import received
 

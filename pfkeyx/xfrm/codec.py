@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
 from typing import Any
 
+from pfkeyx.entries import Messages
 from pfkeyx.model import (
     SA,
     Action,
@@ -27,7 +28,7 @@ from pfkeyx.model import (
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.algorithms import algorithm_attributes
-from pfkeyx.xfrm.entry import Messages, PolicyEntry, SAEntry
+from pfkeyx.xfrm.entry import PolicyEntry, SAEntry
 from pfkeyx.xfrm.fields import POLICY_FIELDS, SA_FIELDS, decode_replay
 
 #: What the kernel tells XFRMA_ETIMER_THRESH in; it is set in jiffies.

@@ -5,8 +5,7 @@
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from pfkeyx.errors import MalformedReplyError
 from pfkeyx.model import ADDRESSED_MODES
@@ -15,8 +14,6 @@ from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import layout
 from pfkeyx.xfrm.cstruct import CStruct, is_value, size_of
 from pfkeyx.xfrm.datagram import HEADER_SIZE
-
-T = TypeVar("T")
 
 _ATTRIBUTE = struct.Struct("=HH")
 #: Reads something of a message, that begins at some offset.
@@ -92,51 +89,6 @@ class PolicyEntry(Entry):
             if any(all(any(told.startswith(end) for told in ends) for end in place) for place in places):
                 return True
         return False
-
-
-class Entries(Sequence[T]):
-    """Entries that came together, as values, each of which is made when it is looked at."""
-
-    def __init__(self, messages: "Messages", read: Callable[[bytes], T]) -> None:
-        self._messages = messages
-        self._read = read
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def __getitem__(self, index: Any) -> Any:
-        found = self._messages[index]
-        return self._read(found) if isinstance(found, bytes) else [self._read(message) for message in found]
-
-    def __iter__(self) -> Iterator[T]:
-        return map(self._read, self._messages)
-
-
-class Messages(Sequence[bytes]):
-    """Whole messages back to back, each at a multiple of four bytes, which the C core has looked through."""
-
-    def __init__(self, data: bytes, count: int) -> None:
-        self._data = data
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        starts = self._starts()
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(self._count))]
-        number = range(self._count)[index]
-        return self._data[starts[number] : starts[number + 1]]
-
-    def __iter__(self) -> Iterator[bytes]:
-        data = self._data
-        return (data[start:end] for start, end in pairwise(self._starts()))
-
-    def _starts(self) -> list[int]:
-        starts = ffi.new("uint32_t[]", self._count + 1)
-        lib.pfkeyx_entry_starts(ffi.from_buffer(self._data), self._count, starts)
-        return list(ffi.unpack(starts, self._count + 1))
 
 
 def _field(fmt: Any) -> _Read:

@@ -14,12 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+from pfkeyx.entries import Received
 from pfkeyx.errors import ClosedError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
 from pfkeyx.operation import Batch, Exchange, Request, Stream, Transport
 from pfkeyx.xfrm.answers import Answer
 from pfkeyx.xfrm.datagram import DATAGRAM, walk
-from pfkeyx.xfrm.entry import Messages
 from pfkeyx.xfrm.numbers import (
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_CAP_ACK,
@@ -103,7 +103,6 @@ class XfrmTransport:
         self._aside: Transport | None = None
         self._first = self._sequence = int.from_bytes(os.urandom(3), "big")
         self._is_behind = False
-        self._buffer = ffi.gc(ffi.new("struct pfkeyx_buffer *"), lib.pfkeyx_buffer_release)
         self._dump = ffi.new("struct pfkeyx_dump *")
         self._sendable = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _SEND_OVERHEAD
         self._receivable = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -113,9 +112,8 @@ class XfrmTransport:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket, and wipe what was received last."""
+        """Close the socket."""
         self._socket.close()
-        lib.pfkeyx_buffer_release(self._buffer)
         if self._aside is not None:
             self._aside.close()
 
@@ -278,26 +276,27 @@ class XfrmTransport:
 
     def _receive_entries(self, sequence: int, item: Waiting, waiting: dict[int, Waiting]) -> int:
         """Take in some datagrams of a dump of SAs or policies; see `_receive`."""
-        dump, buffer = self._dump, self._buffer
+        dump = self._dump
         dump.sequence, dump.type, dump.torn = sequence, item.entry_type, 0
-        status = lib.pfkeyx_receive_dump(self.fileno(), buffer, dump, _TOGETHER)
-        if dump.count:
-            item.take_entries(Messages(bytes(ffi.buffer(buffer.data, buffer.size)), dump.count))
+        entries = Received(lambda native: lib.pfkeyx_receive_xfrm_dump(self.fileno(), native, dump, _TOGETHER))
+        if entries:
+            item.take_entries(entries)
         if dump.torn:
             item.tear()
-        if status == 0:
-            (last,) = walk(bytes(ffi.buffer(buffer.data + buffer.size, dump.last)))
-            item.take(*last)
-            waiting.clear()
-            self._is_behind = False
-            return int(dump.count) + 1
-        if status in (-errno.EBADMSG, -errno.EPROTO):
-            raise MalformedReplyError(f"XFRM answered {item.operation} with what is no message, or another")
-        if status == -errno.EAGAIN and not dump.count:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        if status < 0 and status != -errno.EAGAIN:
-            _lose(waiting, -status)
-        return int(dump.count)
+        match -entries.status:
+            case 0:
+                (last,) = walk(entries.last)
+                item.take(*last)
+                waiting.clear()
+                self._is_behind = False
+                return len(entries) + 1
+            case errno.EBADMSG | errno.EPROTO:
+                raise MalformedReplyError(f"XFRM answered {item.operation} with what is no message, or another")
+            case errno.EAGAIN if not entries:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            case code if code > 0 and code != errno.EAGAIN:
+                _lose(waiting, code)
+        return len(entries)
 
 
 def _open_in_namespace_of(sock: socket.socket, opening: Callable[[str | None], Transport]) -> Transport:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from pfkeyx.entries import Messages
 from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError
 from pfkeyx.operation import Joined, Request
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.answers import Answer, Wire
 from pfkeyx.xfrm.datagram import HEADER_SIZE, Header
-from pfkeyx.xfrm.entry import Messages
 from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
 from pfkeyx.xfrm.received import Received
 from pfkeyx.xfrm.refusal import explain

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compat.h"
 #include "pfkeyx.h"
 
 #define CHECK(condition)                                                                            \
@@ -392,6 +393,40 @@ static void (*const READERS[])(const struct pfkeyx_extension *) = {
     policy, sa2,      nat_t,   sec_ctx, kmaddress, filter, whole,
 };
 
+/* What is taken for an entry has all that it claims: nothing of it can fail later. */
+static void entry(const uint8_t *data, size_t size)
+{
+    uint16_t places[PFKEYX_EXT_MAX + 1];
+    uint8_t *block = malloc(size);
+    struct pfkeyx_extension extension;
+    struct pfkeyx_ipsecrequest request;
+    struct pfkeyx_address address;
+    struct sadb_address header;
+    struct pfkeyx_reader reader;
+    const uint8_t *key;
+    size_t offset = 0;
+    uint16_t bits;
+
+    CHECK(block);
+    memcpy(block, data, size);
+    reader = (struct pfkeyx_reader){ .data = block, .size = size };
+    if (pfkeyx_pfkey_extensions(block, size, places) == 0)
+        for (size_t type = 0; type <= PFKEYX_EXT_MAX; type++) {
+            reader.offset = places[type] * 8u;
+            if (!reader.offset)
+                continue;
+            CHECK(pfkeyx_read_extension(&reader, &extension) == 1 && extension.type == type);
+            if (type == SADB_EXT_ADDRESS_SRC || type == SADB_EXT_ADDRESS_DST || type == SADB_EXT_ADDRESS_PROXY)
+                CHECK(pfkeyx_get_address(&extension, &header, &address) == 0);
+            if (type == SADB_EXT_KEY_AUTH || type == SADB_EXT_KEY_ENCRYPT)
+                CHECK(pfkeyx_get_key(&extension, &bits, &key) == 0);
+            if (type == SADB_X_EXT_POLICY)
+                while (pfkeyx_get_ipsecrequest(&extension, &offset, &request))
+                    CHECK(request.header.sadb_x_ipsecrequest_mode <= IPSEC_MODE_BEET);
+        }
+    free(block);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -403,6 +438,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (pfkeyx_read_message(&reader, data, size, &header))
         return 0;
+    entry(data, size);
     while (pfkeyx_read_extension(&reader, &inside) == 1) {
         CHECK(inside.size >= 8 && inside.size % 8 == 0 && inside.data + inside.size <= data + size);
         block = malloc(inside.size);

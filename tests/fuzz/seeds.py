@@ -1,11 +1,13 @@
 """Messages to start from, one for each extension and a few whole ones, built by the package itself."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from random import Random
 
-from pfkeyx import Key
+from pfkeyx import AES_CBC, Encryption, Key
 from pfkeyx.native import ffi
+from pfkeyx.pfkey import PfkeyDialect
 from pfkeyx.pfkey.extensions import (
     AddressExtension,
     Combination,
@@ -32,6 +34,7 @@ from pfkeyx.pfkey.extensions import (
 )
 from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType, build
 from tests.unit.random_values import random_policy, random_sa
+from tests.unit.samples import OUTBOUND, POLICIES
 from tests.unit.xfrm_bytes import ack, done, sa_entry, told_policy, told_sa
 
 V4, V6 = ip_address("192.0.2.1"), ip_address("2001:db8::1")
@@ -78,6 +81,9 @@ def _pfkey_seeds() -> Iterator[bytes]:
     for exttype, extension in EXTENSIONS.items():
         yield _bytes({exttype: extension})
     yield _bytes(EXTENSIONS)
+    sa = replace(OUTBOUND, encryption=Encryption(AES_CBC, Key(bytes(range(16)))))
+    for request in (PfkeyDialect().add_sa(sa), PfkeyDialect().add_policy(POLICIES[0])):
+        yield ffi.buffer(request.wire.message.data, request.wire.message.size)[:]
 
 
 def _xfrm_seeds() -> Iterator[bytes]:

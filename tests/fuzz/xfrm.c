@@ -78,9 +78,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int pair[2];
-    struct pfkeyx_buffer buffer = { 0 };
+    struct pfkeyx_entries got = { 0 };
     struct pfkeyx_dump dump = { 0 };
-    uint32_t *starts;
+    uint32_t start, end = 0;
     uint16_t type;
     int status;
 
@@ -92,17 +92,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     dump.sequence = word(data + offsetof(struct nlmsghdr, nlmsg_seq));
     dump.type = type == XFRM_MSG_NEWPOLICY ? XFRM_MSG_NEWPOLICY : XFRM_MSG_NEWSA;
     CHECK(send(pair[0], data, size, 0) == (ssize_t)size);
-    status = pfkeyx_receive_dump(pair[1], &buffer, &dump, 1);
-    CHECK(status <= 1 && dump.last <= size);
+    status = pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1);
+    CHECK(status <= 1 && got.last <= size);
     /* What came before something that makes no sense is not asked for, and whole all the same. */
-    starts = malloc((dump.count + 1) * sizeof(*starts));
-    CHECK(starts);
-    pfkeyx_entry_starts(buffer.data, dump.count, starts);
-    CHECK(starts[dump.count] == buffer.size);
-    for (size_t i = 0; i < dump.count; i++)
-        entry(buffer.data + starts[i], starts[i + 1] - starts[i]);
-    look_at(buffer.data + buffer.size, dump.last);
-    free(starts);
-    pfkeyx_buffer_release(&buffer);
+    for (size_t i = 0; i < got.count; i++) {
+        start = end;
+        end = word(got.ends + i * sizeof(end));
+        entry(got.data + start, end - start);
+    }
+    CHECK(end == got.size);
+    look_at(got.data + got.size, got.last);
+    pfkeyx_entries_release(&got);
     return 0;
 }

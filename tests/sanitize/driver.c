@@ -397,6 +397,7 @@ static void no_freed_block_holds_a_key(void)
     }
     pfkeyx_builder_release(&builder);
     pfkeyx_buffer_release(&buffer);
+    dumps_of_keys(KEY, 512);
     CHECK(freed_with_key == 0);
     close(pair[0]);
     close(pair[1]);
@@ -429,7 +430,9 @@ static const struct {
     { "open refuses what is no namespace", open_refuses_what_is_no_namespace },
     { "entries that end early", entries_that_end_early },
     { "entries of any bytes", entries_of_any_bytes },
-    { "dumps", dumps },
+    { "dumps of XFRM", xfrm_dumps },
+    { "entries of PF_KEY", pfkey_entries },
+    { "dumps of PF_KEY", pfkey_dumps },
 };
 
 static bool passes(void (*run)(void))

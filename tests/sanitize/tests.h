@@ -4,6 +4,7 @@
 #ifndef TESTS_H
 #define TESTS_H
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,6 +18,9 @@
 
 void entries_that_end_early(void);
 void entries_of_any_bytes(void);
-void dumps(void);
+void xfrm_dumps(void);
+void pfkey_entries(void);
+void pfkey_dumps(void);
+void dumps_of_keys(const uint8_t *key, uint16_t bits);
 
 #endif

@@ -131,39 +131,46 @@ static void send_end(int fd, uint16_t type, uint32_t sequence)
     send_message(fd);
 }
 
-void dumps(void)
+static uint32_t end_of(const struct pfkeyx_entries *entries, size_t number)
 {
-    struct pfkeyx_buffer buffer = { 0 };
+    uint32_t end;
+
+    memcpy(&end, entries->ends + number * sizeof(end), sizeof(end));
+    return end;
+}
+
+void xfrm_dumps(void)
+{
+    struct pfkeyx_entries got = { 0 };
     struct pfkeyx_dump dump = { .sequence = SEQUENCE, .type = XFRM_MSG_NEWSA };
-    uint32_t starts[4], torn = NLM_F_MULTI | NLM_F_DUMP_INTR;
+    uint32_t torn = NLM_F_MULTI | NLM_F_DUMP_INTR;
     int pair[2];
 
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) == 0);
-    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EAGAIN && dump.count == 0);
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1) == -EAGAIN && got.count == 0);
     put_sa();
     for (int i = 0; i < 3; i++)
         send_message(pair[0]);
     send_end(pair[0], NLMSG_DONE, SEQUENCE + 1);
-    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == 1 && dump.count == 1);
-    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1 << 16) == -EAGAIN && dump.count == 2 && !dump.torn);
-    pfkeyx_entry_starts(buffer.data, dump.count, starts);
-    CHECK(starts[0] == 0 && starts[2] == buffer.size && starts[1] == buffer.size / 2);
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1) == 1 && got.count == 1);
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1 << 16) == -EAGAIN && got.count == 2 && !dump.torn);
+    CHECK(end_of(&got, 1) == got.size && end_of(&got, 0) == got.size / 2 && !got.last);
     put_sa();
     memcpy(message + 6, &torn, sizeof(uint16_t));
     send_message(pair[0]);
     send_end(pair[0], NLMSG_DONE, SEQUENCE);
-    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1 << 16) == 0 && dump.count == 1 && dump.torn);
-    CHECK(dump.last == size && !memcmp(buffer.data + buffer.size, message, size));
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1 << 16) == 0 && got.count == 1 && dump.torn);
+    CHECK(got.last == size && !memcmp(got.data + got.size, message, size));
     send_end(pair[0], XFRM_MSG_NEWPOLICY, SEQUENCE);
-    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EPROTO);
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1) == -EPROTO);
     send_end(pair[0], XFRM_MSG_NEWSA, SEQUENCE);
-    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EBADMSG);
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1) == -EBADMSG);
     size = 15;
     send_message(pair[0]);
-    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EBADMSG);
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1) == -EBADMSG);
     close(pair[0]);
-    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EPIPE);
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1) == -EPIPE);
     close(pair[1]);
-    CHECK(pfkeyx_receive_dump(pair[1], &buffer, &dump, 1) == -EBADF);
-    pfkeyx_buffer_release(&buffer);
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1) == -EBADF);
+    pfkeyx_entries_release(&got);
 }

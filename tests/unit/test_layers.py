@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "pfkeyx"
 FLOORS = (
     ("_version", "_pfkey"),
     ("native",),
-    ("errors",),
+    ("entries", "errors"),
     ("algorithms", "features"),
     ("model",),
     ("checks", "events"),

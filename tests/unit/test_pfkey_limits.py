@@ -132,7 +132,7 @@ def ignored(*values: Any) -> Samples:
 def find_sa_id(message: Message, _sequence: int) -> SAId:
     destination = message.need(ExtensionType.ADDRESS_DST, AddressExtension).address
     spi = message.need(ExtensionType.SA, SAExtension).spi
-    return SAId(destination, spi, codec.PROTOCOLS[message.satype])
+    return SAId(destination, spi, parts.PROTOCOLS[message.satype])
 
 
 def find_policy_id(message: Message, _sequence: int) -> PolicyId:
@@ -147,7 +147,7 @@ def find_spi_request(message: Message, sequence: int) -> SPIRequest:
     return SPIRequest(
         message.need(ExtensionType.ADDRESS_SRC, AddressExtension).address,
         message.need(ExtensionType.ADDRESS_DST, AddressExtension).address,
-        codec.PROTOCOLS[message.satype],
+        parts.PROTOCOLS[message.satype],
         parts.MODES_READ[sa2.mode],
         sa2.reqid,
         *message.need(ExtensionType.SPIRANGE, SPIRangeExtension),

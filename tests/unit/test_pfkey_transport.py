@@ -234,7 +234,8 @@ def test_entries_of_a_dump_are_decoded_as_they_come_and_what_is_not_kept_is_let_
     assert finish(exchange) == [[seen[1]]]
 
 
-def test_others_have_turns_while_a_long_dump_is_read(ends: Ends) -> None:
+def test_others_have_turns_while_a_long_dump_is_read(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pfkeyx.pfkey.transport._TOGETHER", 64 * _entry_size())
     transport, peer = ends
     seen: list[SA] = []
 
@@ -248,6 +249,10 @@ def test_others_have_turns_while_a_long_dump_is_read(ends: Ends) -> None:
         peer.entry(request, seq, SA_)
     assert [len(seen) for _ in exchange] == [64, 128]
     assert len(seen) == 150
+
+
+def _entry_size() -> int:
+    return build(Message(MessageType.DUMP, extensions=codec.sa_extensions(SA_))).size
 
 
 def test_a_dump_of_nothing_is_an_empty_list(ends: Ends) -> None:
@@ -428,7 +433,8 @@ def test_entries_of_a_stream_are_handed_out_as_they_come(ends: Ends) -> None:
     assert list(stream) == []
 
 
-def test_a_stream_hands_its_entries_out_in_chunks(ends: Ends) -> None:
+def test_a_stream_hands_its_entries_out_in_chunks(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pfkeyx.pfkey.transport._TOGETHER", 64 * _entry_size())
     transport, peer = ends
     stream = transport.stream(PFKEY.dump_sas(EVERY_SA))
     next(stream)

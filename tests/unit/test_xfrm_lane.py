@@ -7,11 +7,13 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from itertools import accumulate
 from typing import Any
 
 import pytest
 
 from pfkeyx import SA, AddressPair, AddressUpdate, MalformedReplyError, Mode, Policy
+from pfkeyx.entries import Entries, Messages
 from pfkeyx.migration.templates import concerns
 from pfkeyx.model import IPAddress
 from pfkeyx.operation import Joined
@@ -19,7 +21,6 @@ from pfkeyx.xfrm import codec
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.datagram import HEADER_SIZE
 from pfkeyx.xfrm.encoding import encode
-from pfkeyx.xfrm.entry import Entries, Messages
 from pfkeyx.xfrm.messages import parse
 from tests.unit.random_values import random_policy, random_sa
 from tests.unit.samples import LOCAL, OUTBOUND, POLICIES, REMOTE, TUNNEL
@@ -116,13 +117,13 @@ def test_a_value_that_was_read_can_be_copied_and_sent_to_another_process() -> No
     assert copy.copy(sa) == copy.deepcopy(sa) == pickle.loads(pickle.dumps(sa)) == sa
 
 
-def dumped(*sas: SA) -> Messages:
-    return Messages(b"".join(map(told_sa, sas)), len(sas))
+def dumped(*messages: bytes) -> Messages:
+    return Messages(b"".join(messages), list(accumulate(map(len, messages))))
 
 
 def test_the_entries_of_a_dump_are_a_sequence() -> None:
-    numbered = [replace(OUTBOUND, reqid=number, usage=None) for number in range(5)]
-    joined = Joined([Entries(dumped(*numbered[:2]), codec.read_sa), [], Entries(dumped(*numbered[2:]), codec.read_sa)])
+    told = [told_sa(replace(OUTBOUND, reqid=number, usage=None)) for number in range(5)]
+    joined = Joined([Entries(dumped(*told[:2]), codec.read_sa), [], Entries(dumped(*told[2:]), codec.read_sa)])
     assert len(joined) == 5
     assert [sa.reqid for sa in joined] == [0, 1, 2, 3, 4]
     assert [joined[number].reqid for number in (0, 1, 2, 4, -1)] == [0, 1, 2, 4, 4]
@@ -138,7 +139,7 @@ def test_of_a_thousand_policies_none_is_left_out_that_a_move_concerns() -> None:
     generator = random.Random(4)
     policies = [codec.read_policy(told_policy(random_policy(generator))) for _ in range(1000)]
     ends = {end for policy in policies for t in policy.templates for end in (t.source, t.destination) if end}
-    messages = Messages(b"".join(map(told_policy, policies)), len(policies))
+    messages = dumped(*map(told_policy, policies))
     for old in generator.sample([end for end in sorted(ends, key=str) if end.version == 4], 15):
         update = AddressUpdate(old, IPv4Address("203.0.113.77"))
         assert_only_what_is_elsewhere_is_left_out(policies, messages, update, (old,))
@@ -162,7 +163,7 @@ def _is_elsewhere(policy: Policy, place: tuple[IPAddress, ...]) -> bool:
 
 def test_of_a_gateways_policies_those_of_one_tunnel_are_read() -> None:
     others = replace(TUNNEL, remote=IPv4Address("203.0.113.9")).policies()
-    messages = Messages(b"".join(map(told_policy, (*POLICIES, *others))), 6)
+    messages = dumped(*map(told_policy, (*POLICIES, *others)))
     one, all_of_them = ([LOCAL.packed, REMOTE.packed],), ([LOCAL.packed],)
     assert [policy.as_written() for policy in codec.read_policies_at(one, messages)] == list(POLICIES)
     assert len(codec.read_policies_at(all_of_them, messages)) == 6
