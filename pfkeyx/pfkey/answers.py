@@ -14,7 +14,7 @@ from pfkeyx.features import Feature
 from pfkeyx.native import lib
 from pfkeyx.operation import Request
 from pfkeyx.pfkey.extensions import AddressExtension, PolicyExtension
-from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, Outgoing, build
+from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, Outgoing, build_bytes
 
 T = TypeVar("T")
 
@@ -63,12 +63,17 @@ def make_request(
     needs: tuple[Feature, ...] = (),
 ) -> Request[T]:
     """Return the request that sends a message; raises `InvalidRequestError` for one that cannot be built."""
-    try:
-        outgoing = build(message)
-    except InvalidRequestError as error:
-        raise InvalidRequestError(f"{operation} {subject}: {error}") from error
+    outgoing = Outgoing(build_for(operation, subject, message))
     announced = partial(_is_same_move, _move(message)) if message.type is MessageType.X_MIGRATE else None
     return Request(operation, subject, Wire(outgoing, answer, sequence, announced), decode, hints or {}, needs)
+
+
+def build_for(operation: str, subject: object, message: Message) -> bytearray:
+    """Return the bytes of a message; raises `InvalidRequestError`, which says of what, where it cannot be built."""
+    try:
+        return build_bytes(message)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{operation} {subject}: {error}") from error
 
 
 def _is_same_move(asked: tuple[object, ...] | None, announced: Message) -> bool:

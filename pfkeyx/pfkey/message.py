@@ -7,6 +7,7 @@ What a value means to IPsec is not known here, and nothing is sent or received. 
 import builtins
 import errno
 import os
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -81,12 +82,15 @@ class Message:
 
 
 class Outgoing:
-    """A message in C memory, which is wiped and freed when nothing refers to it any more."""
+    """A message as it is sent, whose bytes are wiped when nothing refers to it any more."""
 
-    __slots__ = ("_builder",)
+    __slots__ = ("_data",)
 
-    def __init__(self, builder: CData) -> None:
-        self._builder = builder
+    def __init__(self, data: bytearray) -> None:
+        self._data = data
+
+    def __del__(self) -> None:
+        self._data[:] = bytes(len(self._data))
 
     def __repr__(self) -> str:
         return f"Outgoing({self.type}, {self.size} bytes)"
@@ -94,38 +98,46 @@ class Outgoing:
     @property
     def type(self) -> MessageType:
         """The message's type."""
-        return MessageType(self._header.sadb_msg_type)
+        return MessageType(self._data[_TYPE])
 
     @property
     def satype(self) -> SAType:
         """The message's type of SA."""
-        return SAType(self._header.sadb_msg_satype)
+        return SAType(self._data[_SATYPE])
 
     @property
     def data(self) -> CData:
         """Where the message is."""
-        return self._builder.data
+        return ffi.from_buffer(self._data)
 
     @property
     def size(self) -> int:
         """How long the message is, in bytes."""
-        return int(self._builder.size)
+        return len(self._data)
 
     def stamp(self, seq: int, pid: int) -> None:
         """Write the two numbers that the answer repeats."""
-        self._header.sadb_msg_seq = seq
-        self._header.sadb_msg_pid = pid
+        _NUMBER.pack_into(self._data, _SEQ, seq)
+        _NUMBER.pack_into(self._data, _PID, pid)
 
-    @property
-    def _header(self) -> CData:
-        return ffi.cast("struct sadb_msg *", self._builder.data)
+
+#: Where <linux/pfkeyv2.h> has them.
+_TYPE, _SATYPE, _SEQ, _PID = (
+    ffi.offsetof("struct sadb_msg", f"sadb_msg_{name}") for name in ("type", "satype", "seq", "pid")
+)
+_NUMBER = struct.Struct("=I")
 
 
 def build(message: Message) -> Outgoing:
-    """Return the bytes of a whole message (RFC 2367 §2), its extensions in the order in which they are given.
+    """Return a whole message (RFC 2367 §2), its extensions in the order in which they are given.
 
     Raises `InvalidRequestError` for an extension that is not of its type, or holds what its fields cannot.
     """
+    return Outgoing(build_bytes(message))
+
+
+def build_bytes(message: Message) -> bytearray:
+    """Return the bytes of a whole message; see `build`."""
     builder = ffi.gc(ffi.new("struct pfkeyx_builder *"), lib.pfkeyx_builder_release)
     subject = f"build {message.type}"
     try:
@@ -139,7 +151,7 @@ def build(message: Message) -> Outgoing:
         raise InvalidRequestError(f"{subject}: {error}") from error
     match -lib.pfkeyx_finish(builder):
         case 0:
-            return Outgoing(builder)
+            return bytearray(ffi.buffer(builder.data, builder.size))
         case errno.EMSGSIZE:
             raise InvalidRequestError(f"{subject}: a message ends after 65535 words of 64 bits")
         case errno.EINVAL:

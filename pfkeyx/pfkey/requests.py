@@ -31,11 +31,12 @@ from pfkeyx.model import (
     any_selector,
 )
 from pfkeyx.model.deferred import changed
+from pfkeyx.molds import Molds
 from pfkeyx.operation import Operation, Request
 from pfkeyx.pfkey import codec, limits, parts, probes
-from pfkeyx.pfkey.answers import Answer, make_request, nothing
+from pfkeyx.pfkey.answers import Answer, Wire, build_for, make_request, nothing
 from pfkeyx.pfkey.extensions import SA2Extension, SAExtension, SPIRangeExtension
-from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, SAType
+from pfkeyx.pfkey.message import ExtensionType, Message, MessageType, Outgoing, SAType
 
 T = TypeVar("T")
 
@@ -45,6 +46,9 @@ class PfkeyDialect:
 
     name = "pfkey"
     sends_together = False
+
+    def __init__(self) -> None:
+        self._molds = Molds(self._sa_message)
 
     def as_shown(self, sa: SA) -> SA:
         """Return an SA as a read would show it: a selector of all IPv4 cannot be told from one of all IPv6."""
@@ -255,10 +259,15 @@ class PfkeyDialect:
     def _write_sa(
         self, operation: str, message_type: MessageType, sa: SA, hints: Mapping[int, str] | None = None
     ) -> Request[None]:
+        message, _ = self._molds.write(sa, operation, message_type)
+        return Request(operation, sa, Wire(Outgoing(message), Answer.ACK), nothing, hints or {})
+
+    @staticmethod
+    def _sa_message(sa: SA, operation: str, message_type: MessageType) -> tuple[bytearray, None]:
         checks.check_sa(operation, sa)
         limits.check_sa(operation, sa)
         message = Message(message_type, parts.SATYPES[sa.id.protocol], extensions=codec.sa_extensions(sa))
-        return make_request(operation, sa, message, Answer.ACK, nothing, hints=hints)
+        return build_for(operation, sa, message), None
 
     def _look_up(
         self,

@@ -32,11 +32,13 @@ from pfkeyx.model import (
     PolicyType,
     Progress,
     Protocol,
+    Replay,
     SAFilter,
     SAId,
     SPIRequest,
     any_selector,
 )
+from pfkeyx.molds import Molds
 from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import declarations as wire
@@ -83,6 +85,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
     def __init__(self, open_aside: Callable[[], Dialect] | None = None) -> None:
         ProgressRequests.__init__(self)
         Probing.__init__(self)
+        self._molds = Molds(self._sa_message)
         self._open_aside = open_aside
 
     def as_shown(self, sa: SA) -> SA:
@@ -147,10 +150,9 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         """
         if sa.replay is None or sa.usage is None:
             raise InvalidRequestError(f"restore SA {sa}: it has no replay or no usage; take an SA that XFRM has read")
-        check_sa("restore SA", sa)
         check_progress("restore SA", sa, Progress(sa.replay, sa.usage))
-        attributes = [*codec.sa_attributes(sa, sa.replay), ("XFRMA_LTIME_VAL", parts.usage_fields(sa.usage))]
-        return self._sa_request("restore SA", wire.XFRM_MSG_NEWSA, _CREATED, sa, attributes, ADDITION_HINTS)
+        message, needs = self._sa_message(sa, "restore SA", wire.XFRM_MSG_NEWSA, _CREATED, sa.replay)
+        return Request("restore SA", sa, Wire(message, Answer.ACK), nothing, ADDITION_HINTS, needs)
 
     def expire_sa(self, sa_id: SAId, hard: bool) -> Request[None]:
         """Return the request that has an SA reach its soft or hard limit now (XFRM_MSG_EXPIRE).
@@ -283,20 +285,20 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
     def _write_sa(
         self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str]
     ) -> Request[None]:
-        check_sa(operation, sa)
-        return self._sa_request(operation, message_type, flags, sa, codec.sa_attributes(sa), hints)
+        message, needs = self._molds.write(sa, operation, message_type, flags)
+        return Request(operation, sa, Wire(message, Answer.ACK), nothing, hints, needs)
 
-    def _sa_request(
-        self,
-        operation: str,
-        message_type: int,
-        flags: int,
-        sa: SA,
-        attributes: list[tuple[str, Any]],
-        hints: Mapping[int, str],
-    ) -> Request[None]:
+    @staticmethod
+    def _sa_message(
+        sa: SA, operation: str, message_type: int, flags: int, replay: Replay | None = None
+    ) -> tuple[bytearray, tuple[Feature, ...]]:
+        """Return the message that makes an SA, as far as `replay` says or at its beginning, and what it needs."""
+        check_sa(operation, sa)
+        attributes = codec.sa_attributes(sa, replay)
+        if replay is not None and sa.usage is not None:
+            attributes.append(("XFRMA_LTIME_VAL", parts.usage_fields(sa.usage)))
         message = encode(wire.usersa_msg, message_type, flags, codec.sa_fields(sa), attributes, sa.other)
-        return Request(operation, sa, Wire(message, Answer.ACK), nothing, hints, needs_of(attributes, sa.mode))
+        return message, needs_of(attributes, sa.mode)
 
     def _write_policy(
         self, operation: str, message_type: int, flags: int, policy: Policy, hints: Mapping[int, str] | None = None

@@ -14,7 +14,7 @@ FLOORS = (
     ("entries", "errors"),
     ("algorithms", "features"),
     ("model",),
-    ("checks", "events"),
+    ("checks", "events", "molds"),
     ("operation",),
     ("dialect",),
     ("pfkey", "xfrm"),

@@ -1,0 +1,164 @@
+"""Messages that are cast after others of their kind, beside those that are written and checked one by one."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from random import Random
+from typing import Any
+
+import pytest
+
+from pfkeyx import AES_CBC, HMAC_SHA1, NULL, SA, Authentication, Encryption, Key, PfkeyxError, Protocol, SAFlag
+from pfkeyx.algorithms import DEFLATE
+from pfkeyx.dialect import Dialect
+from pfkeyx.model import IPAddress, any_selector
+from pfkeyx.molds import Molds
+from pfkeyx.native import ffi
+from pfkeyx.pfkey import PfkeyDialect
+from pfkeyx.xfrm import XfrmDialect
+from tests.unit.random_values import random_sa
+from tests.unit.samples import INBOUND, OUTBOUND
+
+PLAIN = replace(
+    OUTBOUND, encryption=Encryption(AES_CBC, Key(b"k" * 16)), authentication=Authentication(HMAC_SHA1, Key(b"a" * 20))
+)
+IPCOMP = replace(
+    PLAIN,
+    id=replace(PLAIN.id, protocol=Protocol.IPCOMP, spi=0x100),
+    encryption=None,
+    authentication=None,
+    compression=DEFLATE,
+    replay_window=0,
+)
+#: Over PF_KEY no SA can have it whose source is where it begins.
+PREFIX = replace(any_selector(4), source=ip_network("198.51.100.0/24"))
+KINDS = [
+    PLAIN,
+    IPCOMP,
+    OUTBOUND,
+    INBOUND,
+    replace(PLAIN, encryption=Encryption(NULL, Key(b""))),
+    replace(PLAIN, selector=PREFIX),
+]
+DIALECTS = [XfrmDialect, PfkeyDialect]
+
+
+def outcome(dialect: Dialect, operation: str, sa: SA) -> object:
+    """Return the bytes of a request and what it needs, or the error."""
+    try:
+        request = getattr(dialect, operation)(sa)
+    except PfkeyxError as error:
+        return type(error), str(error)
+    message = request.wire.message
+    data = bytes(message if isinstance(message, bytearray) else ffi.buffer(message.data, message.size))
+    return data, request.operation, request.subject, request.needs, request.hints
+
+
+def others(random: Random, sa: SA) -> Iterator[SA]:
+    """Yield SAs like another one: right, and wrong in what differs."""
+
+    def address() -> IPAddress:
+        return type(sa.source)(random.getrandbits(sa.source.max_prefixlen))
+
+    def with_keys(make: Callable[[int], bytes]) -> SA:
+        return replace(
+            sa,
+            encryption=sa.encryption and replace(sa.encryption, key=Key(make(len(sa.encryption.key)))),
+            authentication=sa.authentication and replace(sa.authentication, key=Key(make(len(sa.authentication.key)))),
+        )
+
+    def with_spi(spi: Any) -> SA:
+        return replace(sa, id=replace(sa.id, spi=spi))
+
+    for _ in range(3):
+        other = replace(with_keys(random.randbytes), source=address(), reqid=random.getrandbits(32))
+        yield replace(other, id=replace(sa.id, spi=random.randrange(1, 0x10000), destination=address()))
+    yield from map(with_spi, (0, -1, 0xFFFF, 0x10000, 0xFFFFFFFF, 1 << 32))
+    yield with_keys(bytes)
+    yield with_keys(lambda size: random.randbytes(size + 1))
+    for reqid in (0, -1, 0xFFFFFFFF, 1 << 32):
+        yield replace(sa, reqid=reqid)
+    for end in (
+        IPv4Address("192.0.2.9"),
+        IPv4Address("198.51.100.0"),
+        IPv6Address("2001:db8::9"),
+        IPv6Address("fe80::9%eth0"),
+    ):
+        yield replace(sa, source=end)
+        yield replace(sa, id=replace(sa.id, destination=end))
+        yield replace(sa, source=end, id=replace(sa.id, destination=end))
+    yield replace(sa, flags=sa.flags ^ SAFlag.NO_ECN)
+    yield replace(sa, selector=None if sa.selector else sa.effective_selector)
+    yield sa
+
+
+@pytest.mark.parametrize("operation", ["add_sa", "update_sa"])
+@pytest.mark.parametrize("make", DIALECTS)
+def test_what_is_cast_is_what_is_written_or_the_same_refusal(make: Callable[[], Dialect], operation: str) -> None:
+    random = Random(5)
+    casting = make()
+    kinds = [*KINDS, *(replace(random_sa(random), selector=None) for _ in range(60))]
+    for sa in kinds:
+        for other in (sa, *others(random, sa), *others(random, sa)):
+            assert outcome(casting, operation, other) == outcome(make(), operation, other)
+
+
+@pytest.mark.parametrize("make", DIALECTS)
+def test_kinds_of_sas_may_take_turns(make: Callable[[], Dialect]) -> None:
+    random = Random(6)
+    casting = make()
+    pairs = [(replace(PLAIN, reqid=number), replace(IPCOMP, reqid=number)) for number in range(1, 20)]
+    for sa in (sa for pair in pairs for sa in pair):
+        for operation in ("add_sa", "update_sa"):
+            assert outcome(casting, operation, sa) == outcome(make(), operation, sa)
+    for sa in (replace(PLAIN, flags=SAFlag(random.getrandbits(3)), reqid=number) for number in range(100)):
+        assert outcome(casting, "add_sa", sa) == outcome(make(), "add_sa", sa)
+
+
+class Writing:
+    """What writes an SA, and remembers which."""
+
+    def __init__(self, message: Callable[[SA], bytes]) -> None:
+        self._message = message
+        self.written: list[SA] = []
+
+    def __call__(self, sa: SA) -> tuple[bytearray, str]:
+        self.written.append(sa)
+        return bytearray(self._message(sa)), "beside"
+
+
+def pieces(sa: SA) -> bytes:
+    assert sa.encryption is not None
+    key = sa.encryption.key.reveal()
+    return b"".join((sa.id.spi.to_bytes(4, "big"), sa.source.packed, b"-", sa.destination.packed, key))
+
+
+def test_of_a_kind_two_are_written_and_one_of_marks() -> None:
+    def message(sa: SA) -> bytes:
+        return sa.reqid.to_bytes(4, "little") + pieces(sa)
+
+    writing = Writing(message)
+    molds = Molds(writing)
+    many = [replace(OUTBOUND, reqid=number) for number in range(10)]
+    for sa in many:
+        assert molds.write(sa) == (bytearray(message(sa)), "beside")
+    assert [sa for sa in writing.written if sa in many] == many[:2]
+    assert len(writing.written) == 3
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        lambda sa: pieces(sa) + 2 * sa.reqid.to_bytes(4, "little"),
+        lambda sa: pieces(sa) + bytes([sa.reqid & 1]),
+        lambda sa: pieces(sa) + (sa.reqid ^ 1).to_bytes(4, "little"),
+    ],
+    ids=["twice", "in part", "as something else"],
+)
+def test_a_message_in_which_a_piece_does_not_stand_once_is_written_each_time(message: Callable[[SA], bytes]) -> None:
+    writing = Writing(message)
+    molds = Molds(writing)
+    for number in range(10):
+        sa = replace(OUTBOUND, reqid=number)
+        assert molds.write(sa)[0] == message(sa)
+        assert writing.written.pop() is not None
