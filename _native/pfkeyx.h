@@ -37,10 +37,9 @@ int pfkeyx_open(int family, int protocol, int netns_fd, size_t receive_buffer);
 /* Sends exactly one message, whole. */
 int pfkeyx_send(int fd, const void *message, size_t size);
 
-/* Receives exactly one whole message, whatever its size; buffer->size tells. -EAGAIN when none waits. A
- * message of no bytes, which PF_KEY never sends, is -EPIPE: the other end of a socket pair has closed.
- * -EMSGSIZE when a second reader of the same socket took the message in between, and the one after it was
- * cut. */
+/* Receives exactly one whole message; buffer->size tells its size, and the one before is wiped. -EAGAIN when none waits.
+ * A message of no bytes, which PF_KEY never sends, is -EPIPE: the other end of a socket pair has closed. -EMSGSIZE for
+ * one that is longer than PF_KEY's can be, which is cut. */
 int pfkeyx_receive(int fd, struct pfkeyx_buffer *buffer);
 
 /* Whether the receive buffer would take size bytes more, as the kernel counts them: 1, or 0.

@@ -13,6 +13,9 @@
 #include "memory.h"
 #include "pfkeyx.h"
 
+/* A PF_KEY message has at most 65535 words of 64 bits. */
+#define MESSAGE_MAX (UINT16_MAX * (size_t)8)
+
 struct opening {
     int family;
     int protocol;
@@ -102,24 +105,20 @@ static ssize_t receive(int fd, void *data, size_t size, int flags)
 
 int pfkeyx_receive(int fd, struct pfkeyx_buffer *buffer)
 {
-    ssize_t size = receive(fd, NULL, 0, MSG_PEEK | MSG_TRUNC);
-    int error;
+    ssize_t size;
+    int error = pfkeyx_grow(&buffer->data, &buffer->capacity, 0, MESSAGE_MAX);
 
-    buffer->size = 0;
-    if (size < 0)
-        return (int)size;
-    error = pfkeyx_grow(&buffer->data, &buffer->capacity, 0, (size_t)size);
     if (error)
         return error;
+    explicit_bzero(buffer->data, buffer->size);
+    buffer->size = 0;
     size = receive(fd, buffer->data, buffer->capacity, MSG_TRUNC);
     if (size < 0)
         return (int)size;
     if (size == 0)
         return -EPIPE;
-    if ((size_t)size > buffer->capacity)
-        return -EMSGSIZE;
-    buffer->size = (size_t)size;
-    return 0;
+    buffer->size = (size_t)size < buffer->capacity ? (size_t)size : buffer->capacity;
+    return (size_t)size > buffer->capacity ? -EMSGSIZE : 0;
 }
 
 int pfkeyx_has_room(int fd, size_t size)
@@ -136,6 +135,6 @@ int pfkeyx_has_room(int fd, size_t size)
 
 void pfkeyx_buffer_release(struct pfkeyx_buffer *buffer)
 {
-    pfkeyx_wipe(buffer->data, buffer->capacity);
+    pfkeyx_wipe(buffer->data, buffer->size);
     *buffer = (struct pfkeyx_buffer){ 0 };
 }

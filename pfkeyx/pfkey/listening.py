@@ -37,7 +37,7 @@ _RECEIVE_BUFFER = 32 << 20
 #: So many messages are read before the events among them are handed on.
 _AT_ONCE = 1024
 
-_DECODERS: dict[MessageType, tuple[type[Event], Callable[[Message], Event]]] = {
+_DECODERS: dict[int, tuple[type[Event], Callable[[Message], Event]]] = {
     MessageType.ACQUIRE: (Acquire, decode_acquire),
     MessageType.EXPIRE: (Expire, decode_expire),
     MessageType.X_NAT_T_NEW_MAPPING: (NatMapping, decode_nat_mapping),
@@ -122,7 +122,7 @@ class PfkeyEvents:
 
     def _event(self, data: memoryview) -> Event | None:
         header = read_header(data)
-        if header.type is MessageType.REGISTER and header.pid == os.getpid() and header.errno:
+        if header.type == MessageType.REGISTER and header.pid == os.getpid() and header.errno:
             raise KernelError.of(header.errno, "listen for PF_KEY events")
         kind, decode = _DECODERS.get(header.type, (None, None))
         if kind not in self._kinds or decode is None or header.errno:

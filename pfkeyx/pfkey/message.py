@@ -10,11 +10,11 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from pfkeyx.errors import InvalidRequestError, MalformedReplyError
 from pfkeyx.native import ffi, lib
-from pfkeyx.pfkey.cdata import CData, NonsenseError
+from pfkeyx.pfkey.cdata import CData, NonsenseError, fields
 from pfkeyx.pfkey.describe import describe
 from pfkeyx.pfkey.extensions import Extension
 from pfkeyx.pfkey.layout import get, put
@@ -79,6 +79,19 @@ class Message:
     def need(self, exttype: int, kind: builtins.type[E]) -> E:
         """Return an extension that the kernel always sends; raises `MalformedReplyError` when it did not."""
         return need(self, exttype, kind)
+
+
+class Header(NamedTuple):
+    """The numbers of a message's base header (RFC 2367 §2.1)."""
+
+    type: int
+    satype: int
+    errno: int
+    seq: int
+    pid: int
+
+
+_HEADER_FIELDS = fields("sadb_msg", *Header._fields)
 
 
 class Outgoing:
@@ -162,8 +175,8 @@ def build_bytes(message: Message) -> bytearray:
             raise OSError(refusal, os.strerror(refusal))
 
 
-def read_header(data: bytes | memoryview) -> Message:
-    """Return the base header of a message, without its extensions; raises `MalformedReplyError`."""
+def read_header(data: bytes | memoryview) -> Header:
+    """Return the base header of a message; raises `MalformedReplyError`."""
     return _start(data)[1]
 
 
@@ -174,36 +187,30 @@ def read(data: bytes | memoryview) -> Message:
     (RFC 2367 §2.3).
     """
     reader, header = _start(data)
+    message_type = MessageType(header.type)
     extensions: dict[int, Extension] = {}
     native = ffi.new("struct pfkeyx_extension *")
     while status := lib.pfkeyx_read_extension(reader, native):
         if status < 0:
             raise MalformedReplyError(
-                f"PF_KEY message {header.type}: an extension at byte {reader.offset} of {len(data)} has no length "
+                f"PF_KEY message {message_type}: an extension at byte {reader.offset} of {len(data)} has no length "
                 "or goes beyond the end"
             )
         exttype = ExtensionType(native.type)
         if exttype in extensions:
-            raise MalformedReplyError(f"PF_KEY message {header.type}: {exttype} comes twice")
+            raise MalformedReplyError(f"PF_KEY message {message_type}: {exttype} comes twice")
         try:
             extensions[exttype] = get(native)
         except NonsenseError:
             raise MalformedReplyError(
-                f"PF_KEY message {header.type}: {exttype} of {native.size} bytes is cut short or makes no sense"
+                f"PF_KEY message {message_type}: {exttype} of {native.size} bytes is cut short or makes no sense"
             ) from None
-    return Message(header.type, header.satype, header.errno, header.seq, header.pid, extensions)
+    return Message(message_type, SAType(header.satype), header.errno, header.seq, header.pid, extensions)
 
 
-def _start(data: bytes | memoryview) -> tuple[CData, Message]:
+def _start(data: bytes | memoryview) -> tuple[CData, Header]:
     reader = ffi.new("struct pfkeyx_reader *")
     header = ffi.new("struct sadb_msg *")
     if lib.pfkeyx_read_message(reader, ffi.from_buffer(data), len(data), header):
         raise MalformedReplyError(f"{len(data)} bytes are no PF_KEY message: too few, or of another version")
-    message = Message(
-        MessageType(header.sadb_msg_type),
-        SAType(header.sadb_msg_satype),
-        header.sadb_msg_errno,
-        header.sadb_msg_seq,
-        header.sadb_msg_pid,
-    )
-    return reader, message
+    return reader, Header._make(_HEADER_FIELDS(header))

@@ -17,7 +17,7 @@ from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError, Uns
 from pfkeyx.native import ffi
 from pfkeyx.operation import Batch, Exchange, Joined, Request, Stream
 from pfkeyx.pfkey.answers import NOT_TAKEN_IN, Answer, Wire
-from pfkeyx.pfkey.message import Message, MessageType, Outgoing, read, read_header
+from pfkeyx.pfkey.message import Header, Message, MessageType, Outgoing, read, read_header
 from pfkeyx.pfkey.sockets import PfkeySocket
 
 #: Their answers, and what others cause meanwhile, stay far below the receive buffer.
@@ -208,7 +208,7 @@ class PfkeyTransport:
         if item.is_complete:
             del waiting[item.seq]
 
-    def _asked(self, waiting: dict[int, "_Waiting"], header: Message, data: memoryview) -> "_Waiting | None":
+    def _asked(self, waiting: dict[int, "_Waiting"], header: Header, data: memoryview) -> "_Waiting | None":
         """Return the request that a message answers, None when it is somebody else's."""
         if header.pid == self._pid:
             # The entries of a dump carry their own numbers; a dump travels alone.
@@ -272,7 +272,7 @@ class _Waiting:
         """Return whether a broadcast without numbers tells of what was asked."""
         return self.wire.is_announced_by is not None and self.wire.is_announced_by(read(data))
 
-    def take(self, header: Message, data: memoryview) -> None:
+    def take(self, header: Header, data: memoryview) -> None:
         """Take one message of the answer."""
         if self.is_dump:
             self._take_entry(header, data)
@@ -315,7 +315,7 @@ class _Waiting:
             return self.error
         return self.take_out() if self.is_table else self._request.decode(self._messages)
 
-    def _take_entry(self, header: Message, data: memoryview) -> None:
+    def _take_entry(self, header: Header, data: memoryview) -> None:
         if header.seq == self.seq:
             # A dump of nothing is answered with ENOENT.
             if header.errno == errno.ENOENT:

@@ -115,7 +115,8 @@ def test_the_base_header_is_what_the_rfc_lays_out() -> None:
     whole = Message(MessageType.X_SPDADD, SAType.X_IPCOMP, errno=17, seq=0xFFFFFFFE, pid=0x01020304)
     data = struct.pack("=BBBBHHII", 2, 14, 17, 9, 2, 0, 0xFFFFFFFE, 0x01020304)
     assert built(whole) == data
-    assert read(data) == read_header(data) == whole
+    assert read(data) == whole
+    assert read_header(data) == (14, 9, 17, 0xFFFFFFFE, 0x01020304)
 
 
 @pytest.mark.parametrize("exttype", [8, 9])
