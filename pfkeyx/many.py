@@ -1,7 +1,7 @@
 """Adding, updating and deleting many SAs or policies in one pipelined batch; additions are all or none."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 from pfkeyx.dialect import Dialect, require
 from pfkeyx.errors import AnswerLostError, KernelError
@@ -11,13 +11,12 @@ from pfkeyx.operation import Batch, Operation, Request
 
 def add_sas(dialect: Dialect, sas: tuple[SA, ...]) -> Operation[None]:
     """Add SAs, all or none."""
-    return _add_all(dialect, [dialect.add_sa(sa) for sa in sas], [partial(dialect.delete_sa, sa.id) for sa in sas])
+    return _add_all(dialect, [dialect.add_sa(sa) for sa in sas], lambda sa: dialect.delete_sa(sa.id))
 
 
 def add_policies(dialect: Dialect, policies: tuple[Policy, ...]) -> Operation[None]:
     """Add policies, all or none."""
-    deletions = [partial(dialect.delete_policy, policy.id) for policy in policies]
-    return _add_all(dialect, [dialect.add_policy(policy) for policy in policies], deletions)
+    return _add_all(dialect, [dialect.add_policy(it) for it in policies], lambda it: dialect.delete_policy(it.id))
 
 
 def ask_all(dialect: Dialect, requests: Sequence[Request[None]]) -> Operation[None]:
@@ -27,7 +26,7 @@ def ask_all(dialect: Dialect, requests: Sequence[Request[None]]) -> Operation[No
 
 
 def _add_all(
-    dialect: Dialect, additions: Sequence[Request[None]], deletions: Sequence[Callable[[], Request[None]]]
+    dialect: Dialect, additions: Sequence[Request[None]], delete: Callable[[Any], Request[None]]
 ) -> Operation[None]:
     yield from require(dialect, additions)
     try:
@@ -36,9 +35,10 @@ def _add_all(
         # What may not have been added may have been there before, so it is not deleted.
         for lost in (reply for reply in refusal.replies if isinstance(reply, AnswerLostError)):
             refusal.add_note(f"{lost.subject} may have been added: look, and delete it if it was not there before")
-        outcomes = zip(deletions, refusal.replies, strict=True)
+        outcomes = zip(additions, refusal.replies, strict=True)
+        added = (addition.subject for addition, reply in outcomes if not isinstance(reply, KernelError))
         try:
-            yield Batch(tuple(delete() for delete, reply in outcomes if not isinstance(reply, KernelError)))
+            yield Batch(tuple(map(delete, added)))
         except KernelError as error:
             refusal.add_note(f"not all that had been added could be deleted again: {error}")
         raise

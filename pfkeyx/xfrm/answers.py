@@ -1,9 +1,8 @@
 """How the answer to an XFRM request ends, and how it is read. What is asked is not known here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pfkeyx.entries import Entries, Messages
 from pfkeyx.errors import MalformedReplyError
@@ -29,8 +28,7 @@ class Answer(Enum):
         return self in (Answer.DUMP, Answer.TABLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
+class Wire(NamedTuple):
     """A whole netlink message, sequence number still 0, and how its answer ends."""
 
     message: bytearray

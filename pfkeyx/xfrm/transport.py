@@ -219,12 +219,13 @@ class XfrmTransport:
         if self._is_behind:
             self._catch_up()
         waiting: dict[int, Waiting] = {}
-        last = asked[-1]
         for item in asked:
-            item.begin()
+            if item.was_interrupted:
+                item.begin()
             self._sequence = (self._sequence + 1) & 0xFFFFFFFF
             waiting[self._sequence] = item
-            item.number(self._sequence, self._port, is_last=item is last)
+            item.number(self._sequence, self._port)
+        asked[-1].acknowledge()
         # Before it is sent: an interruption comes right behind, and the kernel has begun a dump while it took that in.
         self._is_behind = True
         try:

@@ -18,6 +18,9 @@ from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ER
 from pfkeyx.xfrm.received import Received
 from pfkeyx.xfrm.refusal import explain
 
+#: Of a message's header: its number and its sender's; and where in its flags, which end there, NLM_F_ACK is.
+_NUMBERS = struct.Struct("=II")
+_ACK_AT = 6 if sys.byteorder == "little" else 7
 #: The errno of an acknowledgement.
 _SUCCESS = bytes(4)
 
@@ -25,22 +28,22 @@ _SUCCESS = bytes(4)
 class Waiting:
     """A request whose answer is not complete yet."""
 
+    __slots__ = ("_answer", "_is_torn", "_messages", "_parts", "_request", "error", "message", "was_interrupted")
+
     def __init__(self, request: Request[Any]) -> None:
         self._request = request
+        wire: Wire = request.wire
+        #: The message that asks.
+        self.message = wire.message
+        self._answer = wire.answer
         self.begin()
 
     def begin(self) -> None:
         """Forget what came of an earlier try."""
         self._messages: list[bytes] = []
         self._parts: list[Sequence[Any]] = []
-        self._is_torn = False
+        self._is_torn = self.was_interrupted = False
         self.error: KernelError | None = None
-        self.was_interrupted = False
-
-    @property
-    def message(self) -> bytearray:
-        """The message that asks."""
-        return self._wire.message
 
     @property
     def operation(self) -> str:
@@ -50,31 +53,30 @@ class Waiting:
     @property
     def is_table(self) -> bool:
         """Whether SAs or policies are dumped, which the C core takes in."""
-        return self._wire.answer is Answer.DUMP
+        return self._answer is Answer.DUMP
 
     @property
     def entry_type(self) -> int:
         """The type of a dump's entries."""
         return wire.ENTRIES[int.from_bytes(self.message[4:6], sys.byteorder)]
 
-    @property
-    def _wire(self) -> Wire:
-        wire: Wire = self._request.wire
-        return wire
+    def number(self, sequence: int, port: int) -> None:
+        """Give the message that asks its number."""
+        _NUMBERS.pack_into(self.message, 8, sequence, port)
+        if self._answer is Answer.ACK:
+            self.message[_ACK_AT] &= ~NLM_F_ACK
 
-    def number(self, sequence: int, port: int, is_last: bool) -> None:
-        """Give the message that asks its number, and let it ask for an acknowledgement if it is its datagram's last.
+    def acknowledge(self) -> None:
+        """Let the message that asks for no answer ask for an acknowledgement, being the last one of its datagram.
 
         The others have a refusal at most, which the kernel sends anyway.
         """
-        _, flags = struct.unpack_from("=HH", self.message, 4)
-        if self._wire.answer is Answer.ACK:
-            flags = flags | NLM_F_ACK if is_last else flags & ~NLM_F_ACK
-        struct.pack_into("=HII", self.message, 6, flags, sequence, port)
+        if self._answer is Answer.ACK:
+            self.message[_ACK_AT] |= NLM_F_ACK
 
     def take(self, header: Header, message: bytes) -> bool:
         """Take one message of the answer; return whether the answer is complete."""
-        if self._wire.answer.is_dump and header.flags & NLM_F_DUMP_INTR:
+        if self._answer.is_dump and header.flags & NLM_F_DUMP_INTR:
             self.tear()
         if header.type == NLMSG_ERROR:
             self._acknowledge(message, header.flags)
@@ -90,7 +92,7 @@ class Waiting:
         if header.type not in wire.RECEIVED:
             raise MalformedReplyError(f"XFRM answered {self._request.operation} with message {header.type}")
         self._messages.append(message)
-        return self._wire.answer is Answer.ONE
+        return self._answer is Answer.ONE
 
     def take_entries(self, messages: Messages) -> None:
         """Take a part of a dump."""
@@ -107,7 +109,7 @@ class Waiting:
 
     def lose(self, code: int) -> None:
         """Let the answer be one that never came."""
-        advice = "ask again" if self._wire.answer.is_dump else "the kernel may have done it: look before asking again"
+        advice = "ask again" if self._answer.is_dump else "the kernel may have done it: look before asking again"
         detail = f"the answer was lost; {advice}"
         self.error = AnswerLostError(code, self._request.operation, self._request.subject, detail)
 
