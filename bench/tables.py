@@ -1,7 +1,7 @@
 """Cases of many SAs or policies at once: added, updated, deleted and read."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from ipaddress import ip_network
@@ -14,6 +14,8 @@ from pfkeyx.opening import EngineName
 
 #: Of the SAs of a filtered dump, so many are kept.
 _KEPT = 16
+#: So many objects are told in a turn at least, so that how a turn begins, with cold caches, counts for little.
+_TOLD = 10_000
 
 
 def add(make: Callable[[int], list[SA]], name: EngineName, ground: Ground, size: int) -> Contest:
@@ -73,33 +75,26 @@ def delete(name: EngineName, ground: Ground, size: int) -> Contest:
 def dump(name: EngineName, ground: Ground, size: int) -> Contest:
     """Read the SAD: count it, make each SA of it, look at one or at all of its fields, and stream it."""
     ground.xfrm.add_sas(gateway.cbc_sas(size))
-    recorded = ground.recorded(name, lambda engine: engine.dump_sas())
     engine = ground.engine(name)
-    contestants = [
-        Contestant("count", lambda: _see(engine.dump_sas(), size)),
-        Contestant("each SA", lambda: _exhaust(engine.dump_sas())),
-        Contestant("each SPI", lambda: _exhaust(sa.id.spi for sa in engine.dump_sas())),
-        Contestant("all fields", lambda: _exhaust(map(_look_at_all, engine.dump_sas()))),
-        Contestant("stream", lambda: _exhaust(engine.iter_sas())),
-        Contestant(FLOOR, partial(ground.replay, recorded, name)),
-    ]
+    works: dict[str, Callable[[], object]] = {
+        "count": lambda: _see(engine.dump_sas(), size),
+        "each SA": lambda: _exhaust(engine.dump_sas()),
+        "each SPI": lambda: _exhaust(sa.id.spi for sa in engine.dump_sas()),
+        "all fields": lambda: _exhaust(map(_look_at_all, engine.dump_sas())),
+        "stream": lambda: _exhaust(engine.iter_sas()),
+    }
     if name == "xfrm":
-        contestants.append(Contestant("ip xfrm state", lambda: ground.ip("xfrm", "state")))
-    return Contest(contestants, times=size)
+        works["ip xfrm state"] = lambda: ground.ip("xfrm", "state")
+    return _told(ground, size, works, name, lambda engine: engine.dump_sas())
 
 
 def filtered(ground: Ground, size: int) -> Contest:
     """Read a few SAs of many, which the kernel chooses."""
     ground.xfrm.add_sas(gateway.gcm_sas(size))
     matching = SAFilter(destination=ip_network(f"{gateway.REMOTES}/28"))
-    recorded = ground.recorded("xfrm", lambda engine: engine.dump_sas(matching))
-    return Contest(
-        [
-            Contestant("pfkeyx", lambda: _see(ground.xfrm.dump_sas(matching), min(_KEPT, (size + 1) // 2))),
-            Contestant(FLOOR, partial(ground.replay, recorded)),
-        ],
-        times=size,
-    )
+    kept = min(_KEPT, (size + 1) // 2)
+    works = {"pfkeyx": lambda: _see(ground.xfrm.dump_sas(matching), kept)}
+    return _told(ground, size, works, "xfrm", lambda engine: engine.dump_sas(matching))
 
 
 def add_policies(ground: Ground, size: int) -> Contest:
@@ -120,16 +115,32 @@ def add_policies(ground: Ground, size: int) -> Contest:
 def dump_policies(ground: Ground, size: int) -> Contest:
     """Read the SPD: count it, and look at all fields of each policy."""
     ground.xfrm.add_policies(_policies(size))
-    recorded = ground.recorded("xfrm", lambda engine: engine.dump_policies())
-    return Contest(
-        [
-            Contestant("count", lambda: _see(ground.xfrm.dump_policies(), size)),
-            Contestant("all fields", lambda: _exhaust(map(_look_at_all, ground.xfrm.dump_policies()))),
-            Contestant(FLOOR, partial(ground.replay, recorded)),
-            Contestant("ip xfrm policy", lambda: ground.ip("xfrm", "policy")),
-        ],
-        times=size,
-    )
+    works = {
+        "count": lambda: _see(ground.xfrm.dump_policies(), size),
+        "all fields": lambda: _exhaust(map(_look_at_all, ground.xfrm.dump_policies())),
+        "ip xfrm policy": lambda: ground.ip("xfrm", "policy"),
+    }
+    return _told(ground, size, works, "xfrm", lambda engine: engine.dump_policies())
+
+
+def _told(
+    ground: Ground,
+    size: int,
+    works: Mapping[str, Callable[[], object]],
+    name: EngineName,
+    asked: Callable[[Engine], object],
+) -> Contest:
+    """Return the contest of those who read a table of some size, some times in a turn, beside who only asks for it."""
+    times = max(1, _TOLD // size)
+
+    def repeated(work: Callable[[], object]) -> None:
+        for _ in range(times):
+            work()
+
+    recorded = ground.recorded(name, lambda engine: repeated(lambda: asked(engine)))
+    contestants = [Contestant(name, partial(repeated, work)) for name, work in works.items()]
+    contestants.append(Contestant(FLOOR, partial(ground.replay, recorded, name)))
+    return Contest(contestants, times=times * size)
 
 
 def _policies(count: int) -> list[Policy]:
