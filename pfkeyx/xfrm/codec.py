@@ -188,7 +188,12 @@ def decode_sa(message: parts.Told, info: Any = None) -> SA:
 
 
 def read_sa(message: bytes) -> SA:
-    """Return the SA of a NEWSA, of which nothing is worked out before it is looked at."""
+    """Return the SA of a NEWSA, of which nothing is worked out before it is looked at; raises `MalformedReplyError`."""
+    return SA.read(SAEntry(message).checked(), SA_FIELDS)
+
+
+def dumped_sa(message: bytes) -> SA:
+    """Return the SA of an entry of a dump, which the C core has looked through."""
     return SA.read(SAEntry(message), SA_FIELDS)
 
 
@@ -199,7 +204,12 @@ def decode_policy(message: parts.Told, info: Any = None) -> Policy:
 
 
 def read_policy(message: bytes) -> Policy:
-    """Return the policy of a NEWPOLICY, of which nothing is worked out before it is looked at."""
+    """Return the policy of a NEWPOLICY; see `read_sa`."""
+    return Policy.read(PolicyEntry(message).checked(), POLICY_FIELDS)
+
+
+def dumped_policy(message: bytes) -> Policy:
+    """Return the policy of an entry of a dump; see `dumped_sa`."""
     return Policy.read(PolicyEntry(message), POLICY_FIELDS)
 
 

@@ -23,7 +23,7 @@ _Read = Callable[[bytes, int], Any]
 class Entry:
     """One entry of a kernel's table: its struct's fields by name, and its attributes.
 
-    Raises `MalformedReplyError` for a message that does not hold what it says.
+    The C core looks through the entries of a dump as they come; any other has to be checked before it is looked at.
     """
 
     __slots__ = ("_message", "_places")
@@ -34,9 +34,20 @@ class Entry:
 
     def __init__(self, message: bytes) -> None:
         self._message = message
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_places":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        # They are found when the first is wanted: of most entries of a dump none is.
         self._places = ffi.new("uint16_t[]", lib.PFKEYX_XFRMA_MAX + 1)
-        if lib.pfkeyx_xfrm_attributes(ffi.from_buffer(message), len(message), self._places):
-            raise MalformedReplyError(f"XFRM: {type(self).__name__} of {len(message)} bytes: it is cut short")
+        if lib.pfkeyx_xfrm_attributes(ffi.from_buffer(self._message), len(self._message), self._places):
+            raise MalformedReplyError(f"XFRM: {type(self).__name__} of {len(self._message)} bytes: it is cut short")
+        return self._places
+
+    def checked(self) -> Self:
+        """Return this entry; raises `MalformedReplyError` for a message that does not hold what it says."""
+        self.__getattr__("_places")
+        return self
 
     def __getitem__(self, name: str) -> Any:
         read, offset = self._fields[name]

@@ -189,7 +189,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         check_filter("dump SAs", matching)
         attributes = codec.filter_attributes(matching)
         message = encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {}, attributes)
-        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(every_entry, read=codec.read_sa))
+        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(every_entry, read=codec.dumped_sa))
 
     def flush_sas(self, protocol: Protocol | None) -> Request[None]:
         """Return the request that deletes every IPsec SA, or those of one protocol (XFRM_MSG_FLUSHSA)."""
@@ -239,7 +239,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         The kernel tells all of them; of others no value is made.
         """
         message = encode(wire.empty_msg, wire.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, {})
-        decode: Callable[[Any], Sequence[Policy]] = partial(every_entry, read=codec.read_policy)
+        decode: Callable[[Any], Sequence[Policy]] = partial(every_entry, read=codec.dumped_policy)
         if places is not None:
             decode = partial(codec.read_policies_at, [[end.packed for end in place] for place in places])
         return Request("dump policies", "", Wire(message, Answer.DUMP), decode)

@@ -35,7 +35,7 @@ _PIPELINED = 64
 #: So often is a dump asked for that changes interrupt.
 _DUMP_TRIES = 3
 #: After so many messages of an answer the driver has a turn: it knows who else waits.
-_TURN = 64
+_TURN = 1024
 #: Octets of a dump that are taken in before they are handed on.
 _TOGETHER = 64 << 10
 #: Octets of the send buffer that netlink_sendmsg() keeps for itself.

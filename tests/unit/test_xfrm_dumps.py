@@ -68,6 +68,7 @@ async def test_other_tasks_have_turns_while_a_long_dump_is_read(
     ends: tuple[XfrmTransport, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pfkeyx.xfrm.transport._TOGETHER", 1)
+    monkeypatch.setattr("pfkeyx.xfrm.transport._TURN", 64)
     transport, kernels = ends
     seen: list[SA] = []
 
