@@ -275,12 +275,12 @@ def _actions(default: DefaultPolicy) -> dict[str, Action]:
 
 
 def _print(options: argparse.Namespace, policies: Sequence[Policy], last_line: str = "") -> None:
-    from pfkeyx.document.plain import document
-
     if not options.json:
         lines = list(policy_lines(policies, time.time()))
         show([*lines, last_line] if last_line else lines)
         return
+    from pfkeyx.document.plain import document
+
     print_json(**document(policies=list(policies)))
     if "left out" in last_line:
         print(last_line, file=sys.stderr)

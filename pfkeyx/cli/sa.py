@@ -196,12 +196,12 @@ def run_get(options: argparse.Namespace) -> int:
 
 
 def _print(options: argparse.Namespace, sas: Sequence[SA], last_line: str = "") -> None:
-    from pfkeyx.document.plain import document
-
     if not options.json:
         lines = list(sa_lines(sas, time.time(), show_keys=options.show_keys))
         show([*lines, last_line] if last_line else lines)
         return
+    from pfkeyx.document.plain import document
+
     print_json(**document(list(sas), show_keys=options.show_keys))
     if "left out" in last_line:
         print(last_line, file=sys.stderr)
