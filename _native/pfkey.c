@@ -1,5 +1,5 @@
 /*
- * PF_KEY: the dump of a table, and where the extensions of its entries are.
+ * PF_KEY: answers of which only the headers are wanted, the dump of a table, and where the extensions of its entries are.
  *
  * The kernel is believed nothing: an entry that lacks what every SA or policy has, or whose extensions do not hold what
  * they say, is refused as a whole, so that whoever reads it later finds all that it claims to have.
@@ -132,6 +132,23 @@ int pfkeyx_pfkey_extensions(const uint8_t *message, size_t size, uint16_t places
         !places[is_policy ? SADB_X_EXT_POLICY : SADB_EXT_SA] || (!is_policy && !is_ipsec(header.sadb_msg_satype)))
         return -EBADMSG;
     return proxy.data && !fits(&proxy, &source) ? -EBADMSG : 0;
+}
+
+int pfkeyx_receive_headers(int fd, struct pfkeyx_buffer *buffer, uint32_t pid, struct sadb_msg headers[],
+                           size_t most)
+{
+    struct pfkeyx_reader reader;
+    int count = 0, status;
+
+    for (size_t all = 0; all < most; all++) {
+        status = pfkeyx_receive(fd, buffer);
+        if (status)
+            return all ? count : status;
+        if (pfkeyx_read_message(&reader, buffer->data, buffer->size, &headers[count]))
+            return -EBADMSG;
+        count += headers[count].sadb_msg_pid == pid;
+    }
+    return count;
 }
 
 /* Takes in one message, which lies behind the entries. */

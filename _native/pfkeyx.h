@@ -42,6 +42,11 @@ int pfkeyx_send(int fd, const void *message, size_t size);
  * one that is longer than PF_KEY's can be, which is cut. */
 int pfkeyx_receive(int fd, struct pfkeyx_buffer *buffer);
 
+/* Receives up to most messages, of which no more than the base header is wanted, and that of one pid's alone: how many
+ * came of it, -EAGAIN when no message waits at all, -EBADMSG for one that is none. */
+int pfkeyx_receive_headers(int fd, struct pfkeyx_buffer *buffer, uint32_t pid, struct sadb_msg headers[],
+                           size_t most);
+
 /* Whether the receive buffer would take size bytes more, as the kernel counts them: 1, or 0.
  *
  * AF_KEY queues a message while what waits is not above the limit, and drops it without a word otherwise. Only

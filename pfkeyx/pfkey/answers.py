@@ -4,10 +4,9 @@ What is asked is not decided here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pfkeyx.errors import InvalidRequestError
 from pfkeyx.features import Feature
@@ -38,8 +37,7 @@ class Answer(Enum):
         return self in (Answer.DUMP, Answer.TABLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
+class Wire(NamedTuple):
     """A whole PF_KEY message, seq and pid still 0, and how its answer ends.
 
     `sequence` is the seq that the message has to have, 0 where it may be any. `is_announced_by` recognises the

@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from pfkeyx.errors import InvalidRequestError, MalformedReplyError
 from pfkeyx.native import ffi, lib
@@ -90,6 +90,11 @@ class Header(NamedTuple):
     seq: int
     pid: int
 
+    @classmethod
+    def of(cls, native: CData) -> Self:
+        """Return the numbers of a header that the C core has copied."""
+        return cls._make(_HEADER_FIELDS(native))
+
 
 _HEADER_FIELDS = fields("sadb_msg", *Header._fields)
 
@@ -127,6 +132,10 @@ class Outgoing:
     def size(self) -> int:
         """How long the message is, in bytes."""
         return len(self._data)
+
+    def is_answered_by(self, header: Header) -> bool:
+        """Return whether a message is of the same type."""
+        return self._data[_TYPE] == header.type
 
     def stamp(self, seq: int, pid: int) -> None:
         """Write the two numbers that the answer repeats."""
@@ -213,4 +222,4 @@ def _start(data: bytes | memoryview) -> tuple[CData, Header]:
     header = ffi.new("struct sadb_msg *")
     if lib.pfkeyx_read_message(reader, ffi.from_buffer(data), len(data), header):
         raise MalformedReplyError(f"{len(data)} bytes are no PF_KEY message: too few, or of another version")
-    return reader, Header._make(_HEADER_FIELDS(header))
+    return reader, Header.of(header)

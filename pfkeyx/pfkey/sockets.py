@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import Self
 
 from pfkeyx.entries import Received
-from pfkeyx.errors import ClosedError, KernelError, UnsupportedError
+from pfkeyx.errors import ClosedError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
 from pfkeyx.operation import Readiness
 from pfkeyx.pfkey.cdata import CData
-from pfkeyx.pfkey.message import Message, Outgoing, build, read
+from pfkeyx.pfkey.message import Header, Message, Outgoing, build, read
 
 _PAGE = 4096
 
@@ -131,6 +131,22 @@ class PfkeySocket:
         if status < 0:
             raise KernelError.of(-status, "receive from PF_KEY")
         return memoryview(ffi.buffer(self._buffer.data, self._buffer.size))
+
+    def receive_headers(self, pid: int, most: int) -> list[Header] | None:
+        """Return the headers of a pid's messages among the next ones, up to so many; None when no message waits.
+
+        Raises `KernelError` when the socket is broken, `MalformedReplyError` for a message that is none.
+        """
+        headers = ffi.new("struct sadb_msg[]", most)
+        count = lib.pfkeyx_receive_headers(self._open_fd(), self._buffer, pid, headers, most)
+        match -count:
+            case errno.EAGAIN:
+                return None
+            case errno.EBADMSG:
+                raise MalformedReplyError("PF_KEY: what came is no message: too short, or of another version")
+            case code if code > 0:
+                raise KernelError.of(code, "receive from PF_KEY")
+        return [Header.of(headers[number]) for number in range(count)]
 
     def receive_entries(self, dump: CData, most: int) -> Received:
         """Return the entries of a dump that wait, or so many octets of them, in `dump` where that has come to."""

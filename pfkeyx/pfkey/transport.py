@@ -17,7 +17,7 @@ from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError, Uns
 from pfkeyx.native import ffi
 from pfkeyx.operation import Batch, Exchange, Joined, Request, Stream
 from pfkeyx.pfkey.answers import NOT_TAKEN_IN, Answer, Wire
-from pfkeyx.pfkey.message import Header, Message, MessageType, Outgoing, read, read_header
+from pfkeyx.pfkey.message import Header, Message, MessageType, read, read_header
 from pfkeyx.pfkey.sockets import PfkeySocket
 
 #: Their answers, and what others cause meanwhile, stay far below the receive buffer.
@@ -30,6 +30,7 @@ _TURN = 64
 _TOGETHER = 64 << 10
 #: What only reads is asked again when its answer was lost; so often in all.
 _ATTEMPTS = 3
+_NOTHING = memoryview(b"")
 _READING = {MessageType.GET, MessageType.DUMP, MessageType.X_SPDGET, MessageType.X_SPDDUMP}
 
 
@@ -170,11 +171,27 @@ class PfkeyTransport:
         first = next(iter(waiting.values()))
         if first.is_table:  # which travels alone
             return self._receive_entries(waiting, first)
+        if all(item.is_acknowledged for item in waiting.values()):
+            return self._receive_headers(waiting)
         data = self._socket.receive_view()
         if data is None:
             return 0
         self._take(waiting, data)
         return 1
+
+    def _receive_headers(self, waiting: dict[int, "_Waiting"]) -> int:
+        """Take in some acknowledgements; see `_receive`."""
+        most = min(len(waiting), _TURN)
+        headers = self._socket.receive_headers(self._pid, most)
+        if headers is None:
+            return 0
+        for header in headers:
+            item = waiting.get(header.seq)
+            if item is not None and item.message.is_answered_by(header):
+                self._progress += 1
+                item.take(header, _NOTHING)
+                del waiting[header.seq]
+        return most
 
     def _receive_entries(self, waiting: dict[int, "_Waiting"], item: "_Waiting") -> int:
         """Take in some entries of a dump; see `_receive`."""
@@ -215,7 +232,7 @@ class PfkeyTransport:
             item = waiting.get(header.seq) or next(
                 (other for other in waiting.values() if other.is_dump and header.seq < _FIRST_SEQ), None
             )
-            return item if item is not None and item.message.type == header.type else None
+            return item if item is not None and item.message.is_answered_by(header) else None
         if (header.type, header.pid, header.seq) == (MessageType.X_MIGRATE, 0, 0):
             # That a move was made is announced without numbers, to its sender too.
             return next((item for item in waiting.values() if item.is_announced_by(data)), None)
@@ -229,8 +246,12 @@ class PfkeyTransport:
 class _Waiting:
     """A request whose answer is not complete yet."""
 
+    __slots__ = ("_messages", "_parts", "_request", "error", "is_complete", "last_number", "message", "seq", "wire")
+
     def __init__(self, request: Request[Any]) -> None:
         self._request = request
+        self.wire: Wire = request.wire
+        self.message = self.wire.message
 
     def begin(self, seq: int) -> None:
         """Begin to wait, for the first time or again."""
@@ -240,15 +261,6 @@ class _Waiting:
         self.last_number = 0
         self._messages: list[Message] = []
         self._parts: list[Sequence[Any]] = []
-
-    @property
-    def wire(self) -> Wire:
-        wire: Wire = self._request.wire
-        return wire
-
-    @property
-    def message(self) -> Outgoing:
-        return self.wire.message
 
     @property
     def operation(self) -> str:
@@ -262,6 +274,11 @@ class _Waiting:
     @property
     def is_dump(self) -> bool:
         return self.wire.answer.is_dump
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether the header alone is read of the answer."""
+        return self.wire.answer is Answer.ACK and self.wire.is_announced_by is None
 
     @property
     def is_table(self) -> bool:

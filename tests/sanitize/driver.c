@@ -433,6 +433,7 @@ static const struct {
     { "dumps of XFRM", xfrm_dumps },
     { "entries of PF_KEY", pfkey_entries },
     { "dumps of PF_KEY", pfkey_dumps },
+    { "headers of PF_KEY", headers },
 };
 
 static bool passes(void (*run)(void))

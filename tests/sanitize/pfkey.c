@@ -149,6 +149,28 @@ void pfkey_dumps(void)
     pfkeyx_builder_release(&builder);
 }
 
+void headers(void)
+{
+    struct pfkeyx_buffer buffer = { 0 };
+    struct sadb_msg heads[3];
+    int pair[2];
+
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) == 0);
+    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID, heads, 3) == -EAGAIN);
+    for (uint32_t number = 1; number <= 4; number++)
+        send_sa(pair[0], number, 0, SADB_SATYPE_ESP);
+    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID, heads, 3) == 3 && heads[2].sadb_msg_seq == 3);
+    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID, heads, 3) == 1 && heads[0].sadb_msg_seq == 4);
+    send_sa(pair[0], 5, 0, SADB_SATYPE_ESP);
+    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID + 1, heads, 1) == 0);
+    CHECK(send(pair[0], heads, 15, 0) == 15);
+    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID, heads, 3) == -EBADMSG);
+    close(pair[0]);
+    close(pair[1]);
+    pfkeyx_buffer_release(&buffer);
+    pfkeyx_builder_release(&builder);
+}
+
 void dumps_of_keys(const uint8_t *key, uint16_t bits)
 {
     struct pfkeyx_dump dump = { .sequence = SEQUENCE, .pid = PID, .type = SADB_DUMP };

@@ -21,6 +21,7 @@ void entries_of_any_bytes(void);
 void xfrm_dumps(void);
 void pfkey_entries(void);
 void pfkey_dumps(void);
+void headers(void);
 void dumps_of_keys(const uint8_t *key, uint16_t bits);
 
 #endif

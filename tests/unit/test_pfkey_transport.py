@@ -184,6 +184,21 @@ def test_the_rest_of_an_abandoned_dump_is_not_taken_for_the_next(ends: Ends) -> 
     assert finish(exchange) == [[]]
 
 
+def test_among_acknowledgements_others_messages_are_passed_over(ends: Ends) -> None:
+    transport, peer = ends
+    exchange = begin(transport, *(PFKEY.delete_sa(SA_.id),) * 3)
+    first, second, third = peer.receive_all()
+    peer.answer(replace(first, pid=first.pid + 1))
+    peer.answer(first, errno.ESRCH)
+    peer.answer(replace(second, type=MessageType.ADD))
+    peer.answer(replace(second, seq=7))
+    next(exchange)
+    peer.answer(second)
+    peer.answer(third)
+    refusal, *done = finish(exchange)
+    assert (refusal.errno, done) == (errno.ESRCH, [None, None])
+
+
 def test_a_refusal_names_operation_and_object(ends: Ends) -> None:
     transport, peer = ends
     exchange = begin(transport, PFKEY.add_sa(SA_))
@@ -587,7 +602,7 @@ def test_a_request_that_cannot_be_sent_is_refused_and_the_others_are_not(ends: E
     with ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     big = PFKEY.flush_sas(None)
-    object.__setattr__(big, "wire", replace(big.wire, message=build(_long_message())))
+    object.__setattr__(big, "wire", big.wire._replace(message=build(_long_message())))
     exchange = begin(transport, big, PFKEY.flush_sas(None))
     peer.answer(peer.receive())
     refusal, flushed = finish(exchange)
@@ -601,9 +616,10 @@ def test_a_socket_that_broke_refuses_what_was_asked(ends: Ends) -> None:
     assert isinstance(finish(exchange)[0], KernelError)
 
 
-def test_a_truncated_reply_is_malformed(ends: Ends) -> None:
+@pytest.mark.parametrize("request_", [PFKEY.get_sa(SA_.id), PFKEY.delete_sa(SA_.id), PFKEY.dump_sas(EVERY_SA)])
+def test_a_truncated_reply_is_malformed(ends: Ends, request_: Request[Any]) -> None:
     transport, peer = ends
-    exchange = begin(transport, PFKEY.get_sa(SA_.id))
+    exchange = begin(transport, request_)
     peer.receive()
     peer.send_bytes(bytes(9))
     with pytest.raises(MalformedReplyError):
