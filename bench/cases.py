@@ -10,6 +10,8 @@ from pfkeyx import Method
 
 #: PF_KEY answers a dump with a message an SA, which have to fit into a receive buffer.
 _MOST_OVER_PFKEY = 20_000
+#: Each SA of a move is found in a dump of all.
+_MOST_MOVED_OVER_PFKEY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ CASES: dict[str, Entry] = {
     "move tunnels, MIGRATE_STATE": Entry(partial(moves.move, Method.MIGRATE_STATE)),
     "move tunnels, MIGRATE": Entry(partial(moves.move, Method.MIGRATE)),
     "move tunnels, REPLACE": Entry(partial(moves.move, Method.REPLACE)),
+    "move tunnels, SADB_X_MIGRATE": Entry(partial(moves.move, Method.SADB_X_MIGRATE), _MOST_MOVED_OVER_PFKEY),
     "move one tunnel among many": Entry(moves.move_one),
     "get an SA": Entry(partial(single.get, "xfrm")),
     "get an SA, PF_KEY": Entry(partial(single.get, "pfkey"), _MOST_OVER_PFKEY),

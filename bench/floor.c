@@ -106,7 +106,9 @@ static void exchange_over_pfkey(int fd, const uint8_t *data, size_t size)
             fail("answer");
         memcpy(&header, answer, sizeof(header));
         refused += header.sadb_msg_errno != 0;
-    } while ((asked.sadb_msg_type == SADB_DUMP || asked.sadb_msg_type == SADB_X_SPDDUMP) && header.sadb_msg_seq != 0);
+        /* A dump of nothing is answered with an errno, and no entry of number 0. */
+    } while ((asked.sadb_msg_type == SADB_DUMP || asked.sadb_msg_type == SADB_X_SPDDUMP) && header.sadb_msg_seq != 0 &&
+             !header.sadb_msg_errno);
 }
 
 static uint8_t *load(const char *name, size_t *size)

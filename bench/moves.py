@@ -13,6 +13,7 @@ from bench.gateway import LOCAL, NEW_LOCAL, THERE
 from bench.ground import Ground
 from pfkeyx import SA, AddressPair, AddressUpdate, Engine, Loss, Method, Policy
 from pfkeyx.model import IPAddress
+from pfkeyx.opening import EngineName
 
 End = TypeVar("End", IPAddress, IPAddress | None)
 
@@ -22,14 +23,18 @@ _TURNS = 3
 
 def move(method: Method, ground: Ground, size: int) -> Contest:
     """Move a gateway of so many tunnels by one method, beside what an IKE daemon does: get, delete and add."""
+    over_pfkey = method is Method.SADB_X_MIGRATE
+    name: EngineName = "pfkey" if over_pfkey else "xfrm"
     sas, policies = gateway.gcm_sas(2 * size), gateway.policies(size)
+    if over_pfkey:  # which shows no SA of an AEAD
+        sas = gateway.cbc_sas(2 * size)
     filled = ground.recorded("xfrm", partial(_fill, sas, policies))
 
     def work(engine: Engine) -> None:
         engine.migrate(engine.plan_migration(THERE, method), accept=Loss)
 
     # What the kernel has is found out once, by what it refuses, and is no part of the floor's work.
-    recorded = ground.recorded("xfrm", work, before=lambda engine: engine.plan_migration(THERE, method))
+    recorded = ground.recorded(name, work, before=lambda engine: engine.plan_migration(THERE, method))
     ground.flush()
     prepare = partial(ground.replay, filled)
     prepare()
@@ -39,8 +44,13 @@ def move(method: Method, ground: Ground, size: int) -> Contest:
     refused = size if method is Method.REPLACE else 0
     return Contest(
         [
-            Contestant("pfkeyx", partial(work, ground.xfrm), prepare, ground.flush),
-            Contestant(FLOOR, partial(ground.replay, recorded, refused=refused), prepare, ground.flush),
+            Contestant("pfkeyx", partial(work, ground.engine(name)), prepare, ground.flush),
+            Contestant(
+                FLOOR,
+                partial(ground.replay, recorded, name, _refused_over_pfkey(size) if over_pfkey else refused),
+                prepare,
+                ground.flush,
+            ),
             Contestant("get, delete, add", partial(ground.replay, replaced), prepare, ground.flush),
         ],
         times=size,
@@ -78,6 +88,15 @@ def move_one(ground: Ground, size: int) -> Contest:
         ],
         times=2 * _TURNS,
     )
+
+
+def _refused_over_pfkey(size: int) -> int:
+    """Return how many messages of a move over PF_KEY are refused to the floor.
+
+    Four ask what the kernel has, six dumps find nothing, and policies, three a tunnel, are asked for twice each by the
+    indexes that they had when it was recorded.
+    """
+    return 4 + 6 + 3 * 2 * size
 
 
 def replacement(

@@ -36,9 +36,9 @@ What a profiler shows of what is above the floor:
 
 - **Adding.** An SA that is like the last ones takes 6 µs over XFRM and 9 over PF_KEY until it is a request, and two to
   four more until that is answered. One that is not takes 26 and 42. The floor has its messages ready.
-- **Reading.** C takes a dump in, and nothing is copied. To ask for it and to end it takes 30 µs, and each value of which
-  nothing is looked at half a microsecond, for three Python objects. A number costs half a microsecond more when it is
-  looked at, an address or an identity four to eight.
+- **Reading.** C takes a dump in, and nothing is copied. To ask for it and to end it takes 30 µs, and each value half a
+  microsecond, for three Python objects, where nothing of it is looked at. A number costs half a microsecond more when
+  it is, an address or an identity four to eight.
 - **Moving a gateway.** About 250 fields a tunnel are made in Python, to know what belongs together, to choose the
   method and to compare. The messages themselves take one or two hundredths of the time.
 - **Moving one tunnel among many.** The kernel can choose SAs for a dump but no policies: all of them are read, twice.
