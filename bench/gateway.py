@@ -25,8 +25,9 @@ _OWN_NET = ip_network("172.16.0.0/24")
 
 def tunnels(count: int) -> list[Tunnel]:
     """Return tunnels of one gateway, each to another remote end."""
+    # The kernel finds SAs by the exclusive or of addresses and reqid, in which two that count alike would cancel out.
     return [
-        Tunnel(LOCAL, REMOTES + number, _OWN_NET, ip_network(_INNERS + number), reqid=1 + number)
+        Tunnel(LOCAL, REMOTES + number, _OWN_NET, ip_network(_INNERS + number), reqid=1 + 3 * number)
         for number in range(count)
     ]
 
