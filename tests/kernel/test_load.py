@@ -1,6 +1,7 @@
 """Either interface when much goes on at once: dumps are whole, and nothing is doubled or taken for another's."""
 
 import asyncio
+import ctypes
 import gc
 import signal
 import tracemalloc
@@ -66,18 +67,48 @@ def test_a_stream_needs_no_more_memory_for_a_larger_table(engine: Engine, table:
     assert _peak(partial(table.dump, engine)) > 2 * of_many
 
 
+class _Mallinfo(ctypes.Structure):
+    """`struct mallinfo2` of <malloc.h>."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keep",
+        )
+    ]
+
+
+_mallinfo = ctypes.CDLL(None).mallinfo2
+_mallinfo.restype = _Mallinfo
+
+
+def _in_use() -> int:
+    """Return the octets that Python has traced and that the C library has given out."""
+    heap = _mallinfo()
+    return int(tracemalloc.get_traced_memory()[0] + heap.uordblks + heap.hblkhd)
+
+
 def _peak(read: Callable[[], Iterable[object]]) -> int:
-    """Return how many octets of memory more Python has in use at most while a table is read."""
+    """Return how many octets of memory more are in use at most while a table is read, by Python and by the C core."""
     gc.collect()
     # What was there before is not looked through every time.
     gc.freeze()
     tracemalloc.start()
-    most = 0
+    before, most = _in_use(), 0
     try:
         for number, _ in enumerate(read()):
             if number % 50 == 0:
                 gc.collect()
-                most = max(most, tracemalloc.get_traced_memory()[0])
+                most = max(most, _in_use() - before)
         return most
     finally:
         tracemalloc.stop()
