@@ -34,7 +34,7 @@ def _ratio(case: str, name: str, to: str = FLOOR) -> Callable[[Results, int], fl
 
     def value(results: Results, size: int) -> float | None:
         result = results.get((case, size))
-        return result.ratio(name, to)[0] if result else None
+        return result.ratio(name, to)[0] if result and {name, to} <= result.measured.keys() else None
 
     return value
 

@@ -38,7 +38,8 @@ def _panel(results: Results, left: int, title: str, case: str, ours: str, peer: 
     yield _text(left, _TOP - 10, title, 'font-weight="600"')
     if not mine:
         return
-    costs = [result.each(name) for result in mine.values() for name in (ours, peer, FLOOR)]
+    names = (ours, peer, FLOOR)
+    costs = [result.each(name) for result in mine.values() for name in names if name in result.measured]
     low, high = floor(log10(min(costs))), ceil(log10(max(costs)))
     first, last = log10(min(mine)), max(log10(max(mine)), log10(min(mine)) + 1)
 
@@ -54,7 +55,7 @@ def _panel(results: Results, left: int, title: str, case: str, ours: str, peer: 
     for size in mine:
         yield _text(x(size), _BOTTOM + 15, f"{size:,}", 'text-anchor="middle"')
     for name, colour, begin in ((ours, _OURS, 0), (peer, _PEER, 62), (FLOOR, _GROUND, 172)):
-        points = [(x(size), y(result.each(name))) for size, result in mine.items()]
+        points = [(x(size), y(result.each(name))) for size, result in mine.items() if name in result.measured]
         line = "L".join(f"{at_x:.1f} {at_y:.1f}" for at_x, at_y in points)
         yield f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>'
         for at_x, at_y in points:
