@@ -24,6 +24,8 @@
 
 enum { PFKEYX_EXT_MAX = SADB_X_EXT_NEW_ADDRESS_DST };
 
+#define PFKEYX_MODE_IPTFS 5 /* Linux 6.14's XFRM_MODE_IPTFS */
+
 /* Attributes of XFRM that are younger than some <linux/xfrm.h>, whose numbers are no macros that could be asked for. */
 enum {
     PFKEYX_XFRMA_MTIMER_THRESH = 32, /* Linux 6.2 */

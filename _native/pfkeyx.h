@@ -296,6 +296,18 @@ int pfkeyx_xfrm_attributes(const uint8_t *message, size_t size, uint16_t places[
  * SA or policy has, and for a protocol, state, mode or prefix that there is not. */
 int pfkeyx_pfkey_extensions(const uint8_t *message, size_t size, uint16_t places[]);
 
+/* One end of tunnels, or two, of so many bytes each. */
+struct pfkeyx_place {
+    uint8_t size;
+    uint8_t count;
+    uint8_t ends[2][16];
+};
+
+/* Of count policies, finds those with a template that is at all ends of one of these places, at any, or where the hosts
+ * are. Returns their number; found has room for all, and says which they are. */
+size_t pfkeyx_policies_at(const uint8_t *entries, size_t count, const struct pfkeyx_place *places, size_t number,
+                          uint32_t found[]);
+
 /* cffi reads up to here */
 
 #endif

@@ -202,3 +202,50 @@ int pfkeyx_receive_xfrm_dump(int fd, struct pfkeyx_entries *entries, struct pfke
 {
     return pfkeyx_receive_entries(fd, entries, dump, most, take);
 }
+
+static int is_at(const struct xfrm_user_tmpl *template, const struct pfkeyx_place *place)
+{
+    for (size_t i = 0; i < place->count; i++)
+        if (memcmp(&template->saddr, place->ends[i], place->size) &&
+            memcmp(&template->id.daddr, place->ends[i], place->size))
+            return 0;
+    return 1;
+}
+
+static int may_be_at(const struct xfrm_user_tmpl *template, const struct pfkeyx_place *places, size_t number)
+{
+    static const xfrm_address_t any;
+
+    if (template->mode != XFRM_MODE_TUNNEL && template->mode != XFRM_MODE_BEET && template->mode != PFKEYX_MODE_IPTFS)
+        return 1; /* the SA is looked for where the hosts are, or the tunnel around it */
+    if (!memcmp(&template->saddr, &any, sizeof(any)) || !memcmp(&template->id.daddr, &any, sizeof(any)))
+        return 1;
+    for (size_t i = 0; i < number; i++)
+        if (is_at(template, &places[i]))
+            return 1;
+    return 0;
+}
+
+size_t pfkeyx_policies_at(const uint8_t *entries, size_t count, const struct pfkeyx_place *places, size_t number,
+                          uint32_t found[])
+{
+    uint16_t attributes[PFKEYX_XFRMA_MAX + 1], length;
+    struct xfrm_user_tmpl template;
+    size_t chosen = 0, at, end;
+    uint32_t start = 0;
+
+    for (size_t i = 0; i < count; i++, start += (uint32_t)padded(number_at(entries + start))) {
+        if (pfkeyx_xfrm_attributes(entries + start, number_at(entries + start), attributes) || !attributes[XFRMA_TMPL])
+            continue;
+        at = start + attributes[XFRMA_TMPL];
+        memcpy(&length, entries + at, sizeof(length));
+        for (end = at + length, at += sizeof(struct nlattr); at < end; at += sizeof(template)) {
+            memcpy(&template, entries + at, sizeof(template));
+            if (may_be_at(&template, places, number)) {
+                found[chosen++] = (uint32_t)i;
+                break;
+            }
+        }
+    }
+    return chosen;
+}

@@ -15,7 +15,8 @@ class Messages(Sequence[bytes]):
     """Whole messages that came together, back to back, which the C core has looked through."""
 
     def __init__(self, data: Any, ends: Sequence[int]) -> None:
-        self._data = data
+        #: The bytes of all, back to back.
+        self.data = data
         self._ends = ends
 
     def __len__(self) -> int:
@@ -25,10 +26,10 @@ class Messages(Sequence[bytes]):
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        return self._data[self._ends[number - 1] if number else 0 : self._ends[number]]
+        return self.data[self._ends[number - 1] if number else 0 : self._ends[number]]
 
     def __iter__(self) -> Iterator[bytes]:
-        data, start = self._data, 0
+        data, start = self.data, 0
         for end in self._ends:
             yield data[start:end]
             start = end

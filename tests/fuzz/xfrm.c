@@ -73,6 +73,21 @@ static void entry(const uint8_t *message, size_t size)
     free(block);
 }
 
+/* Looks for those at a place among the entries, which are policies or have no templates. */
+static void places_of(const uint8_t *entries, size_t count)
+{
+    const struct pfkeyx_place place = { .size = 4, .count = 2, .ends = { { 192, 0, 2, 1 }, { 192, 0, 2, 2 } } };
+    uint32_t *found = malloc((count + 1) * sizeof(*found));
+    size_t number;
+
+    CHECK(found);
+    number = pfkeyx_policies_at(entries, count, &place, 1, found);
+    CHECK(number <= count);
+    for (size_t i = 0; i < number; i++)
+        CHECK(found[i] < count && (!i || found[i - 1] < found[i]));
+    free(found);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -102,6 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     CHECK(end == got.size);
     look_at(got.data + got.size, got.last);
+    places_of(got.data, got.count);
     pfkeyx_entries_release(&got);
     return 0;
 }

@@ -434,6 +434,7 @@ static const struct {
     { "entries of PF_KEY", pfkey_entries },
     { "dumps of PF_KEY", pfkey_dumps },
     { "headers of PF_KEY", headers },
+    { "policies at places", policies_at },
 };
 
 static bool passes(void (*run)(void))

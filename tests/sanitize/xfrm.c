@@ -174,3 +174,46 @@ void xfrm_dumps(void)
     CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1) == -EBADF);
     pfkeyx_entries_release(&got);
 }
+
+/* Puts a policy with templates in a mode, each from and to an address of IPv4, behind what is in a block. */
+static size_t put_policy(uint8_t *block, uint8_t mode, size_t templates, uint8_t from, uint8_t to)
+{
+    struct xfrm_user_tmpl template[2] = { 0 };
+
+    for (size_t i = 0; i < templates; i++) {
+        template[i].mode = mode;
+        memcpy(&template[i].saddr, (uint8_t[]){ 192, 0, 2, from }, from ? 4 : 0);
+        memcpy(&template[i].id.daddr, (uint8_t[]){ 192, 0, 2, to }, to ? 4 : 0);
+    }
+    begin(XFRM_MSG_NEWPOLICY, NLM_F_MULTI, sizeof(struct xfrm_userpolicy_info));
+    put(XFRMA_TMPL, template, templates * sizeof(*template), templates * sizeof(*template));
+    finish();
+    memcpy(block, message, size);
+    return size;
+}
+
+void policies_at(void)
+{
+    struct pfkeyx_place places[] = { { 4, 2, { { 192, 0, 2, 1 }, { 192, 0, 2, 2 } } }, { 4, 1, { { 192, 0, 2, 9 } } } };
+    uint32_t found[9];
+    uint8_t room[4096], *block;
+    size_t used = 0;
+
+    used += put_policy(room + used, XFRM_MODE_TUNNEL, 2, 1, 2);
+    used += put_policy(room + used, XFRM_MODE_TUNNEL, 1, 2, 1);
+    used += put_policy(room + used, XFRM_MODE_TUNNEL, 1, 1, 3); /* 2: one end is elsewhere */
+    used += put_policy(room + used, XFRM_MODE_BEET, 2, 3, 9);
+    used += put_policy(room + used, XFRM_MODE_TRANSPORT, 1, 5, 6);
+    used += put_policy(room + used, PFKEYX_MODE_IPTFS, 1, 5, 6); /* 5: both are */
+    used += put_policy(room + used, XFRM_MODE_TUNNEL, 1, 0, 6);
+    used += put_policy(room + used, XFRM_MODE_TUNNEL, 1, 6, 0);
+    used += put_policy(room + used, XFRM_MODE_TUNNEL, 0, 0, 0); /* 8: there is none */
+    block = malloc(used);
+    CHECK(block);
+    memcpy(block, room, used);
+    CHECK(pfkeyx_policies_at(block, 9, places, 2, found) == 6);
+    CHECK(found[0] == 0 && found[1] == 1 && found[2] == 3 && found[3] == 4 && found[4] == 6 && found[5] == 7);
+    CHECK(pfkeyx_policies_at(block, 9, places, 0, found) == 3);
+    CHECK(pfkeyx_policies_at(block, 0, places, 2, found) == 0);
+    free(block);
+}
