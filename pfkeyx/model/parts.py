@@ -92,6 +92,11 @@ def found_by(mark: Mark | None, if_id: int = 0) -> str:
     return (f" mark {mark}" if mark is not None else "") + (f" if_id {if_id}" if if_id else "")
 
 
+def mark_handle(mark: Mark | None) -> tuple[int, ...]:
+    """Return a mark as a part of a handle."""
+    return () if mark is None else (mark.value, mark.mask)
+
+
 @dataclass(frozen=True, slots=True)
 class _Encap:
     """The ports of the outer header, in host order, and the peer's address as it was before the NAT (RFC 3948 §3.1.2).

@@ -1,10 +1,12 @@
 """Policies, what they ask for, and what they are found by."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
 
-from pfkeyx.model.addresses import IPAddress, Selector
-from pfkeyx.model.deferred import Deferred, changed, root_of
+from pfkeyx.model.addresses import IPAddress, Port, Selector, prefix_address, prefix_length
+from pfkeyx.model.deferred import Deferred, Handle
 from pfkeyx.model.numbers import (
     NO_POLICY_FLAGS,
     Action,
@@ -15,7 +17,17 @@ from pfkeyx.model.numbers import (
     Protocol,
     Share,
 )
-from pfkeyx.model.parts import NO_LIMITS, Attribute, Lifetime, Mark, Offload, SecurityContext, Usage, found_by
+from pfkeyx.model.parts import (
+    NO_LIMITS,
+    Attribute,
+    Lifetime,
+    Mark,
+    Offload,
+    SecurityContext,
+    Usage,
+    found_by,
+    mark_handle,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +60,31 @@ class PolicyId:
     type: PolicyType = PolicyType.MAIN
     security_context: SecurityContext | None = None
 
+    @property
+    def handle(self) -> Handle:
+        """The identity, for looking up: numbers and bytes."""
+        selector, context = self.selector, self.security_context
+        source, destination = selector.source, selector.destination
+        return (
+            self.direction,
+            *(prefix_address(source).packed, prefix_address(destination).packed),
+            *(prefix_length(source), prefix_length(destination), selector.protocol),
+            *(_port_handle(selector.source_port), _port_handle(selector.destination_port)),
+            *(selector.interface_index, selector.user, mark_handle(self.mark), self.if_id, self.type),
+            () if context is None else (context.context, context.algorithm, context.doi),
+        )
+
     def __str__(self) -> str:
         policy_type = f" {self.type}" if self.type else ""
         return f"{self.direction} {self.selector}{policy_type}{found_by(self.mark, self.if_id)}"
 
 
-class _Identified(Deferred):
-    """What remembers the identity that it has been asked for."""
-
-    __slots__ = ("_id",)
-
-
-_id_of: Callable[["Policy"], PolicyId]
-_id_of, _set_id = (getattr(_Identified.__dict__["_id"], name) for name in ("__get__", "__set__"))
+def _port_handle(port: Port | None) -> Handle:
+    return () if port is None else (port.value, port.mask)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Policy(_Identified):
+class Policy(Deferred):
     """An entry of the SPD (RFC 4301 §4.4.1); of two that fit, the one with the lower `priority` wins.
 
     `index`, which PF_KEY calls the policy's id, is the kernel's: XFRM takes it as a wish for a new policy, 0 for none,
@@ -88,25 +108,18 @@ class Policy(_Identified):
     index: int = 0
     usage: Usage | None = None
 
+    identifying: ClassVar[Set[str]] = frozenset(PolicyId.__match_args__)
+    most_wanted: ClassVar[tuple[str, ...]] = ("handle", "direction", "templates", "action")
+    counted: ClassVar[Mapping[str, Any]] = MappingProxyType({"index": 0, "usage": None})
+
     @property
     def id(self) -> PolicyId:
         """What this policy is looked up by."""
-        try:
-            return _id_of(self)
-        except AttributeError:
-            made = self._identify()
-            _set_id(self, made)
-            return made
-
-    def _identify(self) -> PolicyId:
-        root, changes = root_of(self)
-        if root is not self and changes.isdisjoint(PolicyId.__match_args__):
-            return root.id
         return PolicyId(self.selector, self.direction, self.mark, self.if_id, self.type, self.security_context)
 
-    def as_written(self) -> "Policy":
-        """Return the policy without what the kernel counts and numbers."""
-        return changed(self, index=0, usage=None)
+    def make_handle(self) -> Handle:
+        """See `Deferred.make_handle`."""
+        return self.id.handle
 
     def __str__(self) -> str:
         return str(self.id)

@@ -1,11 +1,14 @@
 """Security associations, and what they are found by."""
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from pfkeyx.algorithms import Algorithm
 from pfkeyx.model.addresses import IPAddress, Prefix, Selector, any_selector, prefix_host
-from pfkeyx.model.deferred import Deferred, changed
+from pfkeyx.model.deferred import Deferred, Handle, changed
 from pfkeyx.model.numbers import NO_EXTRA_FLAGS, NO_FLAGS, Direction, Mode, Protocol, SAExtraFlag, SAFlag, SAState
 from pfkeyx.model.parts import (
     NO_LIMITS,
@@ -22,6 +25,7 @@ from pfkeyx.model.parts import (
     SecurityContext,
     Usage,
     found_by,
+    mark_handle,
 )
 
 
@@ -36,6 +40,11 @@ class SAId:
     spi: int
     protocol: Protocol = Protocol.ESP
     mark: Mark | None = None
+
+    @property
+    def handle(self) -> Handle:
+        """The identity, for looking up: numbers and bytes."""
+        return self.protocol, self.spi, self.destination.packed, mark_handle(self.mark)
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.spi:#010x} to {self.destination}{found_by(self.mark)}"
@@ -87,6 +96,14 @@ class SA(Deferred):
     replay: Replay | None = None
     failures: Failures | None = None
 
+    identifying: ClassVar[Set[str]] = frozenset({"id"})
+    most_wanted: ClassVar[tuple[str, ...]] = ("handle", "id", "source", "mode", "reqid")
+    counted: ClassVar[Mapping[str, Any]] = MappingProxyType(dict.fromkeys(("state", "usage", "replay", "failures")))
+
+    def make_handle(self) -> Handle:
+        """See `Deferred.make_handle`."""
+        return self.id.handle
+
     @property
     def destination(self) -> IPAddress:
         """The destination address, which is part of the SA's identity."""
@@ -112,14 +129,21 @@ class SA(Deferred):
         if encap is not None and encap.original_address is not None:
             is_of_one = encap.original_address.version == destination.version
             encap = encap if is_of_one else replace(encap, original_address=None)
-        selector = self._moved_selector(source, destination)
-        moved_id = replace(self.id, destination=destination)
-        sa = changed(self, id=moved_id, source=source, encap=encap, selector=selector)
-        return sa if encap is not None else changed(sa, nat_keepalive_s=0, mapping_threshold_s=0)
+        changes: dict[str, Any] = {"source": source, "encap": encap}
+        changes["selector"] = self._moved_selector(source, destination)
+        sa_id = self.id
+        if destination != sa_id.destination:
+            changes["id"] = SAId(destination, sa_id.spi, sa_id.protocol, sa_id.mark)
+        if encap is None and self.encap is not None:
+            changes |= {"nat_keepalive_s": 0, "mapping_threshold_s": 0}
+        # What stays needs not be worked out again.
+        return changed(self, **{name: value for name, value in changes.items() if value is not getattr(self, name)})
 
     def _moved_selector(self, source: IPAddress, destination: IPAddress) -> Selector | None:
-        if self.selector is None and SAFlag.AF_UNSPEC in self.flags:
-            return None
+        if self.selector is None:
+            has_same_version = source.version == self.source.version and self.mode is not Mode.TRANSPORT
+            if has_same_version or SAFlag.AF_UNSPEC in self.flags:
+                return None
         selector = self.effective_selector
         if self.mode is Mode.TRANSPORT:
             if (prefix_host(selector.source), prefix_host(selector.destination)) == (self.source, self.destination):
@@ -128,10 +152,6 @@ class SA(Deferred):
                 return None
         is_usual = selector == any_selector(source.version) and SAFlag.AF_UNSPEC not in self.flags
         return None if is_usual else selector
-
-    def as_written(self) -> "SA":
-        """Return the SA without what the kernel counts: two SAs made alike are equal in this form."""
-        return changed(self, state=None, usage=None, replay=None, failures=None)
 
     def __str__(self) -> str:
         return f"{self.id.protocol} {self.id.spi:#010x} {self.source} -> {self.destination}"

@@ -43,9 +43,19 @@ _Read = Callable[[Told], Any]
 class Fields(dict[str, _Read]):
     """What reads each field of a value; what PF_KEY does not tell is what it is where nothing is said."""
 
-    def __init__(self, value: type[SA] | type[Policy], told: Mapping[str, _Read]) -> None:
+    #: A message of PF_KEY is not written back.
+    rewritable: Set[str] = frozenset()
+
+    def __init__(self, value: type[SA] | type[Policy], told: Mapping[str, _Read], *, is_counted: bool = True) -> None:
         super().__init__({field.name: _always(field.default) for field in fields(value)})
         self.update(told)
+        constants = {name: _always(field) for name, field in value.counted.items()}
+        self.as_written = Fields(value, {**told, **constants}, is_counted=False) if is_counted else self
+
+    def rewritten(self, origin: Entry, value: Any, fields: Mapping[str, Any]) -> tuple[Entry, Set[str]]:
+        """Return the entry, in which nothing is changed."""
+        del value, fields
+        return origin, frozenset()
 
     def differing(self, origin: Entry, other: Entry) -> Set[str]:
         """Return the names of the fields that may differ between what is read of two entries."""

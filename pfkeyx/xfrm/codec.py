@@ -28,7 +28,7 @@ from pfkeyx.model import (
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.algorithms import algorithm_attributes
-from pfkeyx.xfrm.entry import PolicyEntry, SAEntry
+from pfkeyx.xfrm.entry import PolicyEntry, SAEntry, policies_at
 from pfkeyx.xfrm.fields import POLICY_FIELDS, SA_FIELDS, decode_replay
 
 #: What the kernel tells XFRMA_ETIMER_THRESH in; it is set in jiffies.
@@ -215,8 +215,7 @@ def dumped_policy(message: bytes) -> Policy:
 
 def read_policies_at(places: Sequence[Sequence[bytes]], messages: Messages) -> Sequence[Policy]:
     """Return those policies of a dump that may have a template at one of these places, each one end or two."""
-    entries = map(PolicyEntry, messages)
-    return [Policy.read(entry, POLICY_FIELDS) for entry in entries if entry.may_be_at(places)]
+    return [dumped_policy(message) for message in policies_at(places, messages)]
 
 
 @dataclass(frozen=True, slots=True)

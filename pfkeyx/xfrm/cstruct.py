@@ -85,10 +85,14 @@ class Form:
         return self._whole.pack(*values)
 
     def _build(self, values: Sequence[Any]) -> dict[str, Any]:
-        value: dict[str, Any] = {
-            name: values[start] if form is None else form._build(values[start:end])
-            for name, (form, start, end) in self._places.items()
-        }
+        value: dict[str, Any]
+        if len(values) == len(self._places):
+            value = dict(zip(self._places, values, strict=True))
+        else:
+            value = {
+                name: values[start] if form is None else form._build(values[start:end])
+                for name, (form, start, end) in self._places.items()
+            }
         for name in self._swapped:
             value[name] = int.from_bytes(value[name], "big")
         return value

@@ -4,11 +4,13 @@
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from socket import AF_INET
 from typing import Any, ClassVar, Self
 
+from pfkeyx.entries import Messages
 from pfkeyx.errors import MalformedReplyError
-from pfkeyx.model import ADDRESSED_MODES
+from pfkeyx.model.deferred import Handle
 from pfkeyx.native import ffi, lib
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import layout
@@ -16,6 +18,7 @@ from pfkeyx.xfrm.cstruct import CStruct, is_value, size_of
 from pfkeyx.xfrm.datagram import HEADER_SIZE
 
 _ATTRIBUTE = struct.Struct("=HH")
+_SIZE = struct.Struct("=I")
 #: Reads something of a message, that begins at some offset.
 _Read = Callable[[bytes, int], Any]
 
@@ -61,17 +64,44 @@ class Entry:
 
     def attributes(self) -> Iterator[tuple[int, bytes]]:
         """Yield the numbers and the bytes of all attributes."""
-        at, (end,) = self._end, struct.unpack_from("=I", self._message)
+        at, (end,) = self._end, _SIZE.unpack_from(self._message)
         while at + _ATTRIBUTE.size <= end:
             length, number = _ATTRIBUTE.unpack_from(self._message, at)
             yield number, self._message[at + _ATTRIBUTE.size : at + length]
             at += (length + 3) & ~3
 
+    @property
+    def message(self) -> bytes:
+        """The whole message."""
+        return self._message
+
+    @property
+    def handle(self) -> Handle:
+        """What `SAId.handle` and `PolicyId.handle` say of the identity."""
+        raise NotImplementedError
+
+    def attribute(self, name: str) -> slice:
+        """Return where the bytes of an attribute are, nowhere for one that is not there."""
+        place = self._places[_ATTRIBUTES[name][0]]
+        return slice(place + _ATTRIBUTE.size, place + _ATTRIBUTE.unpack_from(self._message, place)[0] if place else 0)
+
+    def rewritten(self, changes: Iterable[tuple[int, bytes]]) -> Self:
+        """Return an entry with other bytes at some offsets, whose attributes are where this one's are."""
+        data = bytearray(self._message)
+        for at, changed in changes:
+            data[at : at + len(changed)] = changed
+        entry = self.__class__.__new__(self.__class__)
+        entry._message, entry._places = bytes(data), self._places
+        return entry
+
     def differing(self, other: Self) -> Iterator[str]:
         """Yield the names of the fields and attributes that are others in another entry; "" is an unknown attribute."""
-        mine, others = self._message, other._message
-        yield from (name for name, span in self._spans.items() if mine[span] != others[span])
-        if mine[self._end :] != others[self._end :]:
+        if self is other:
+            return
+        mine, others, end = self._message, other._message, self._end
+        if mine[HEADER_SIZE:end] != others[HEADER_SIZE:end]:
+            yield from (name for name, span in self._spans.items() if mine[span] != others[span])
+        if mine[end:] != others[end:]:
             for number, _ in set(self.attributes()) ^ set(other.attributes()):
                 yield wire.ATTRIBUTE_NAMES.get(number, "")
 
@@ -81,25 +111,54 @@ class SAEntry(Entry):
 
     __slots__ = ()
 
+    @property
+    def handle(self) -> Handle:
+        """See `Entry.handle`."""
+        address, spi, protocol = _SA_ID.unpack_from(self._message, _SA_ID_AT)
+        mark = self.get_attr("XFRMA_MARK")
+        size = 4 if self["family"] == AF_INET else 16
+        return protocol, spi, address[:size], (mark["v"], mark["m"]) if mark else ()
+
 
 class PolicyEntry(Entry):
     """A NEWPOLICY or UPDPOLICY."""
 
     __slots__ = ()
 
-    def may_be_at(self, places: Sequence[Sequence[bytes]]) -> bool:
-        """Return whether a template is at all ends of one of these places, at any, or where the hosts are.
+    @property
+    def handle(self) -> Handle:
+        """See `Entry.handle`."""
+        message, places = self._message, self._places
+        destination, source, *ports = _SELECTOR_ENDS.unpack_from(message, HEADER_SIZE)
+        family, bits, source_bits, protocol, interface_index, user = _SELECTOR_REST.unpack_from(message, _REST_AT)
+        if family == AF_INET:
+            destination, source = destination[:4], source[:4]
+        port, mask, source_port, source_mask = ports
+        ends = source, destination, source_bits, bits, protocol
+        its_ports = (source_port, source_mask) if source_mask else (), (port, mask) if mask else ()
+        kind = message[places[_TYPE] + _ATTRIBUTE.size] if places[_TYPE] else 0
+        mark, if_id, context = self._found_by() if any(places[number] for number in _FOUND_BY) else ((), 0, ())
+        return message[_DIRECTION], *ends, *its_ports, interface_index, user, mark, if_id, kind, context
 
-        It is asked of every policy there is to find those of one tunnel, so nothing is made of the others.
-        """
-        templates = _payload(self._message, self._places[_TEMPLATES])
-        for at in range(0, len(templates), _TEMPLATE_SIZE):
-            ends = [templates[at + offset : at + offset + 16] for offset in _ENDS]
-            if templates[at + _MODE] not in _ADDRESSED or not all(map(any, ends)):
-                return True
-            if any(all(any(told.startswith(end) for told in ends) for end in place) for place in places):
-                return True
-        return False
+    def _found_by(self) -> tuple[Handle, int, Handle]:
+        mark, context = self.get_attr("XFRMA_MARK"), self.get_attr("XFRMA_SEC_CTX")
+        return (
+            (mark["v"], mark["m"]) if mark else (),
+            self.get_attr("XFRMA_IF_ID") or 0,
+            (context["ctx"], context["ctx_alg"], context["ctx_doi"]) if context else (),
+        )
+
+
+def policies_at(places: Sequence[Sequence[bytes]], messages: Messages) -> Iterator[bytes]:
+    """Yield those of policies that may have a template at one of these places, each one end or two.
+
+    It is asked of every policy there is to find those of one tunnel.
+    """
+    wanted = ffi.new("struct pfkeyx_place[]", [(len(place[0]), len(place), list(place)) for place in places])
+    found = ffi.new("uint32_t[]", len(messages))
+    entries = ffi.from_buffer(messages.data)
+    number = lib.pfkeyx_policies_at(entries, len(messages), wanted, len(places), found)
+    return (messages[index] for index in ffi.unpack(found, number))
 
 
 def _field(fmt: Any) -> _Read:
@@ -146,8 +205,12 @@ _declare(SAEntry, layout.xfrm_usersa_info)
 _declare(PolicyEntry, layout.xfrm_userpolicy_info)
 _ATTRIBUTES = {name: (number, _attribute(kind)) for name, (number, kind) in wire.ATTRIBUTES.kinds.items()}
 
-_TEMPLATES, _ = _ATTRIBUTES["XFRMA_TMPL"]
-_TEMPLATE_SIZE = layout.xfrm_user_tmpl.size()
-_ENDS = layout.xfrm_user_tmpl.offset("id"), layout.xfrm_user_tmpl.offset("saddr")  # an xfrm_id begins with its address
-_MODE = layout.xfrm_user_tmpl.offset("mode")
-_ADDRESSED = bytes(ADDRESSED_MODES)
+#: The ends of the selector with which both structs begin are in network order, the rest is not.
+_SELECTOR_ENDS, _SELECTOR_REST = struct.Struct(">16s16s4H"), struct.Struct("=H3B3xiI")
+_REST_AT = HEADER_SIZE + layout.xfrm_selector.offset("family")
+_DIRECTION = HEADER_SIZE + layout.xfrm_userpolicy_info.offset("dir")
+_SA_ID, _SA_ID_AT = struct.Struct(">16sIB"), HEADER_SIZE + layout.xfrm_usersa_info.offset("id")
+#: What a policy is found by beside its selector: the type, which kernels tell of all, and what few have.
+_TYPE, *_FOUND_BY = (
+    _ATTRIBUTES[name][0] for name in ("XFRMA_POLICY_TYPE", "XFRMA_MARK", "XFRMA_IF_ID", "XFRMA_SEC_CTX")
+)

@@ -2,16 +2,22 @@
 
 import struct
 from collections.abc import Callable, Mapping, Set
+from functools import lru_cache, partial
+from itertools import chain
+from operator import attrgetter
 from socket import AF_INET, AF_INET6
+from types import MappingProxyType
 from typing import Any
 
 from pfkeyx.model import (
     ADDRESSED_MODES,
+    SA,
     Action,
     Direction,
     Failures,
     IPAddress,
     Mode,
+    Policy,
     PolicyFlag,
     Protocol,
     Replay,
@@ -24,7 +30,8 @@ from pfkeyx.model import (
 )
 from pfkeyx.xfrm import layout, parts
 from pfkeyx.xfrm.algorithms import decode_authentication, decode_compression, decode_encryption
-from pfkeyx.xfrm.entry import Entry
+from pfkeyx.xfrm.entry import Entry, PolicyEntry
+from pfkeyx.xfrm.rewriting import POLICY_REWRITERS, SA_REWRITERS, Rewriter
 
 #: The `xfrm_selector` of every packet of a family.
 _ANYTHING = {
@@ -34,13 +41,27 @@ _ANYTHING = {
 _ALL_ALGORITHMS = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 _Read = Callable[[parts.Told], Any]
+_handle_of = attrgetter("handle")
+
+
+def _constant(value: Any, _: parts.Told) -> Any:
+    return value
 
 
 class Fields(dict[str, _Read]):
     """What reads each field of a value, and what of a message it is made of: fields of the struct, and attributes."""
 
-    def __init__(self, fields: Mapping[str, tuple[_Read, tuple[str, ...]]]) -> None:
+    def __init__(
+        self,
+        fields: Mapping[str, tuple[_Read, tuple[str, ...]]],
+        rewriters: Mapping[str, Rewriter] = MappingProxyType({}),
+        counted: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         super().__init__((name, read) for name, (read, _) in fields.items())
+        self._rewriters = rewriters
+        self.rewritable: Set[str] = frozenset(rewriters)
+        constants = {name: (partial(_constant, value), ()) for name, value in counted.items()}
+        self.as_written = Fields({**fields, **constants}, rewriters) if constants else self
         self._made_of: dict[str, set[str]] = {}
         for name, (_, told) in fields.items():
             for each in told:
@@ -49,6 +70,17 @@ class Fields(dict[str, _Read]):
     def differing(self, origin: Entry, other: Entry) -> set[str]:
         """Return the names of the fields that may differ between what is read of two entries."""
         return {name for told in origin.differing(other) for name in self.made_of(told)}
+
+    def __missing__(self, name: str) -> _Read:
+        if name == "handle":
+            return _handle_of
+        raise KeyError(name)
+
+    def rewritten(self, origin: Entry, value: Any, fields: Mapping[str, Any]) -> tuple[Entry, Set[str]]:
+        """Return an entry in which fields are changed that can be, and their names; see `Readers.rewritten`."""
+        found = {name: self._rewriters[name](origin, getattr(value, name), field) for name, field in fields.items()}
+        changes = {name: change for name, change in found.items() if change is not None}
+        return origin.rewritten(chain.from_iterable(changes.values())), changes.keys()
 
     def made_of(self, told: str) -> Set[str]:
         """Return the names of the fields that are made of a field of the struct, or of an attribute."""
@@ -116,6 +148,18 @@ def _decode_template(fields: dict[str, Any]) -> Template:
     )
 
 
+def _decode_templates(message: parts.Told) -> tuple[Template, ...]:
+    if isinstance(message, PolicyEntry):
+        return _templates_of(message.message[message.attribute("XFRMA_TMPL")])
+    return tuple(map(_decode_template, message.get_attr("XFRMA_TMPL") or ()))
+
+
+@lru_cache(maxsize=1024)
+def _templates_of(data: bytes) -> tuple[Template, ...]:
+    # Those of a tunnel's policies for incoming packets are the same.
+    return tuple(map(_decode_template, layout.xfrm_user_tmpl.decode_all(data)))
+
+
 def _number(attribute: str) -> tuple[_Read, tuple[str, ...]]:
     """Return what reads an attribute that is a number, 0 where it is not there."""
     return lambda message: message.get_attr(attribute) or 0, (attribute,)
@@ -163,16 +207,15 @@ SA_FIELDS = Fields(
         ),
         "replay": (decode_replay, ("XFRMA_REPLAY_VAL", "XFRMA_REPLAY_ESN_VAL")),
         "failures": _field("stats", _decode_failures),
-    }
+    },
+    SA_REWRITERS,
+    SA.counted,
 )
 POLICY_FIELDS = Fields(
     {
         "selector": _field("sel", parts.decode_selector),
         "direction": _field("dir", Direction),
-        "templates": (
-            lambda message: tuple(map(_decode_template, message.get_attr("XFRMA_TMPL") or ())),
-            ("XFRMA_TMPL",),
-        ),
+        "templates": (_decode_templates, ("XFRMA_TMPL",)),
         "action": _field("action", Action),
         "priority": _field("priority"),
         "lifetime": _field("lft", parts.decode_policy_lifetime),
@@ -186,5 +229,7 @@ POLICY_FIELDS = Fields(
         "other": (parts.decode_other, ("", "XFRMA_ENCAP", "XFRMA_SA_DIR", *parts.UNMODELLED)),
         "index": _field("index"),
         "usage": _field("curlft", parts.decode_usage),
-    }
+    },
+    POLICY_REWRITERS,
+    Policy.counted,
 )

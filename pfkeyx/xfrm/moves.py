@@ -13,8 +13,10 @@ from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing
 from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.entry import SAEntry
 from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_REQUEST
 from pfkeyx.xfrm.probes import needs_of
+from pfkeyx.xfrm.rewriting import write_move
 
 _ACKED = NLM_F_REQUEST | NLM_F_ACK
 _MOVE_HINTS = {
@@ -66,20 +68,27 @@ class MoveRequests:
         check_pair("migrate SA", moved.source, moved.destination)
         for address in (moved.source, moved.destination):
             check_end("migrate SA", address)
-        mark = sa.id.mark
-        fields = {
-            "id": codec.sa_id_fields(sa.id),
-            "new_daddr": moved.destination.packed,
-            "new_saddr": moved.source.packed,
-            "old_mark": {"v": mark.value, "m": mark.mask} if mark else None,
-            "new_sel": codec.sa_selector_fields(moved),
-            "new_reqid": sa.reqid,
-            "new_family": parts.family_of(moved.destination),
-        }
-        attributes = codec.encap_attributes(moved) if moved.encap != sa.encap else []
-        message = encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
-        needs = (Feature.MIGRATE_STATE,)
-        return Request("migrate SA", sa, Wire(message, Answer.ACK), nothing, needs=needs)
+        message = None
+        if isinstance(told := sa.told, SAEntry) and isinstance(told_moved := moved.told, SAEntry):
+            message = write_move(told, told_moved, _ACKED)
+        if message is None:
+            message = _migrate_state(sa, moved)
+        return Request("migrate SA", sa, Wire(message, Answer.ACK), nothing, needs=(Feature.MIGRATE_STATE,))
+
+
+def _migrate_state(sa: SA, moved: SA) -> bytearray:
+    mark = sa.id.mark
+    fields = {
+        "id": codec.sa_id_fields(sa.id),
+        "new_daddr": moved.destination.packed,
+        "new_saddr": moved.source.packed,
+        "old_mark": {"v": mark.value, "m": mark.mask} if mark else None,
+        "new_sel": codec.sa_selector_fields(moved),
+        "new_reqid": sa.reqid,
+        "new_family": parts.family_of(moved.destination),
+    }
+    attributes = codec.encap_attributes(moved) if moved.encap != sa.encap else []
+    return encode(wire.migrate_state_msg, wire.XFRM_MSG_MIGRATE_STATE, _ACKED, fields, attributes)
 
 
 def _migrate_fields(old: Template, new: Template) -> dict[str, Any]:

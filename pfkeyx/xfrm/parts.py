@@ -6,6 +6,7 @@ What a whole SA or policy is made of is not known here.
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6
 from typing import Any, Protocol, TypeVar
@@ -121,6 +122,7 @@ def family_of(address: IPAddress) -> int:
     return AF_INET if address.version == 4 else AF_INET6
 
 
+@lru_cache(maxsize=1024)  # a gateway's own end is one, and its tunnels' ends are told several times each
 def decode_address(raw: bytes, family: int) -> IPAddress:
     """Return an address of `family`; nothing is guessed from its bytes."""
     return IPv4Address(raw[:4]) if family == AF_INET else IPv6Address(raw)

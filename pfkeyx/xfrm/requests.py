@@ -44,10 +44,12 @@ from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, every_entry, is_dump, nothing, only_entry
 from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.entry import PolicyEntry
 from pfkeyx.xfrm.moves import MoveRequests
 from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 from pfkeyx.xfrm.probes import ONLY_PFKEY, Probing, needs_of
 from pfkeyx.xfrm.progress import ProgressRequests
+from pfkeyx.xfrm.rewriting import write_back
 from pfkeyx.xfrm.tables import TableRequests
 
 _ACKED = NLM_F_REQUEST | NLM_F_ACK
@@ -81,6 +83,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
 
     name = "xfrm"
     sends_together = True
+    reads_singly = True
 
     def __init__(self, open_aside: Callable[[], Dialect] | None = None) -> None:
         ProgressRequests.__init__(self)
@@ -303,10 +306,16 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
     def _write_policy(
         self, operation: str, message_type: int, flags: int, policy: Policy, hints: Mapping[int, str] | None = None
     ) -> Request[None]:
-        check_policy(operation, policy)
-        fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
-        message = encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
-        return Request(operation, policy, Wire(message, Answer.ACK), nothing, hints or {}, needs_of(attributes))
+        needs: tuple[Feature, ...] = ()
+        if isinstance(entry := policy.told, PolicyEntry):
+            # What the kernel has told it knows, and takes again.
+            message = write_back(entry, message_type, flags, policy.index)
+        else:
+            check_policy(operation, policy)
+            fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
+            message = encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
+            needs = needs_of(attributes)
+        return Request(operation, policy, Wire(message, Answer.ACK), nothing, hints or {}, needs)
 
     def _sa_id_message(self, message_type: int, flags: int, sa_id: SAId) -> bytearray:
         fields, attributes = codec.sa_id_fields(sa_id), parts.mark_attributes(sa_id.mark)

@@ -100,13 +100,16 @@ def test_a_change_of_either_of_two_that_were_read_makes_them_differ() -> None:
 def test_a_changed_value_makes_no_field_that_is_not_looked_at() -> None:
     looked_at = []
 
-    class Noting(Fields):
-        def __getitem__(self, name: str) -> Callable[[Any], Any]:
+    class Noting(SAEntry):
+        def __getitem__(self, name: str) -> Any:
             looked_at.append(name)
             return super().__getitem__(name)
 
-    table = Noting({name: (read, ()) for name, read in SA_FIELDS.items()})
-    sa = SA.read(SAEntry(told_sa(OUTBOUND)), table)
+        def get_attr(self, name: str) -> Any:
+            looked_at.append(name)
+            return super().get_attr(name)
+
+    sa = SA.read(Noting(told_sa(OUTBOUND)), SA_FIELDS)
     assert changed(sa, reqid=OUTBOUND.reqid + 1).as_written() != sa.as_written()
     assert looked_at == ["reqid"]
 
