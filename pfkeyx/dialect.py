@@ -40,6 +40,8 @@ class Dialect(Protocol):
     name: str
     #: Whether several requests can travel in one datagram, which the kernel runs to its end.
     sends_together: bool
+    #: Whether an SA or a policy can be read alone, by all that it is found by, and policies at some places alone.
+    reads_singly: bool
 
     def as_shown(self, sa: SA) -> SA:
         """Return an SA that was written as a read would show it: this interface may not tell all of its selector."""

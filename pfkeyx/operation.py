@@ -13,7 +13,7 @@ from operator import eq
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from pfkeyx.errors import ClosedError, KernelError, PfkeyxError
+from pfkeyx.errors import ClosedError, KernelError, NotFoundError, PfkeyxError
 from pfkeyx.features import Feature
 
 if TYPE_CHECKING:
@@ -175,6 +175,19 @@ def put_aside(operation: Operation[T]) -> Operation[T]:
 def work(do: Callable[[], T]) -> Operation[T]:
     """Have something done that takes long, and return what came of it."""
     return cast(T, (yield Work(do)))
+
+
+def ask_each(requests: Sequence[Request[T]]) -> Operation[list[T | None]]:
+    """Send requests together, and return their replies, None for what is not there."""
+    try:
+        return (yield Batch(tuple(requests))) if requests else []
+    except NotFoundError as error:
+        refusal = next(
+            (it for it in error.replies if isinstance(it, KernelError) and not isinstance(it, NotFoundError)), None
+        )
+        if refusal is not None:
+            raise refusal from None
+        return [None if isinstance(reply, NotFoundError) else reply for reply in error.replies]
 
 
 def keep(request: Request[Sequence[T]], predicate: Callable[[T], bool]) -> Request[Sequence[T]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.features import Support
 from pfkeyx.migration.plan import GRAVE, Loss, Method, PolicyMove, SAMove
+from pfkeyx.migration.templates import Index
 from pfkeyx.model import SA, Direction, Encap, Limit, Mode, Protocol, SAState, Template, UdpEncap, any_selector
 
 #: How far a sequence number is put ahead: packets that are past the policy when it blocks, segments included.
@@ -23,19 +24,24 @@ Supports = Mapping[Method, Support]
 class Candidate:
     """An SA that shall move: as it was read, as it was written, and as it shall be, and what is around it.
 
-    `policies` are those of its step, `is_alone` says whether no other SA answers to the same template, and `companions`
-    are all the SAs of its step, itself too, as they are and as they shall be. `can_block` says whether packets can be
-    kept from an outbound policy while its SAs move.
+    `policies` are those of its step, `index` has all SAs, and `companions` are those of its step, itself too, as they
+    are and as they shall be. `can_block` says whether packets can be kept from an outbound policy while its SAs move.
     """
 
     read: SA
     before: SA
     after: SA
     outbound: bool
-    is_alone: bool
+    index: Index
     policies: Sequence[PolicyMove]
     companions: Sequence[tuple[SA, SA]]
     can_block: bool = True
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other SA answers to the same template."""
+        reqids = {template.reqid for move in self.policies for template in move.before.templates}
+        return self.index.is_alone(self.read, reqids)
 
     def reversed(self) -> "Candidate":
         """Return the candidate for the way back."""
@@ -57,7 +63,7 @@ def choose(candidate: Candidate, supports: Supports, forced: Method | None) -> S
     possible: list[SAMove] = []
     for method in (forced,) if forced else Method:
         reason = _objection(method, candidate, supports)
-        undo = None if reason else _undo(method, candidate, supports)
+        undo = _undo(method, candidate, supports) if reason is None else None
         if undo is None:
             passed_over.append((method, reason or "it could not be undone"))
             continue
@@ -76,12 +82,14 @@ def choose(candidate: Candidate, supports: Supports, forced: Method | None) -> S
 
 def _undo(method: Method, candidate: Candidate, supports: Supports) -> Method | None:
     """Return the method by which a move is undone: the same, where it can."""
+    if method not in _THROUGH_POLICIES:
+        return method  # it finds an SA by its identity, wherever that is
     back = candidate.reversed()
     return next((m for m in (method, *Method) if _objection(m, back, supports) is None), None)
 
 
 def _losses(method: Method, candidate: Candidate) -> frozenset[Loss]:
-    sa = candidate.before
+    sa = candidate.read
     if method is Method.ADDRUPDATE:
         return frozenset({Loss.TIMER_PHASE})
     losses = {Loss.FAILURES, Loss.TIMER_PHASE}
@@ -111,10 +119,10 @@ def _objection(method: Method, candidate: Candidate, supports: Supports) -> str 
         _general_objection(candidate.read)
         or (_addrupdate_objection(candidate.before, candidate.after) if method is Method.ADDRUPDATE else None)
         or _optional_objection(candidate)
-        or (_kernels_objection(candidate.before) if method in _KERNELS else None)
+        or (_kernels_objection(candidate.read) if method in _KERNELS else None)
         or (_sequence_objection(candidate) if method in (Method.MIGRATE, Method.REPLACE) else None)
         or (_policy_objection(method, candidate) if method in _THROUGH_POLICIES else None)
-        or (_keys_objection(candidate.before) if method is Method.REPLACE else None)
+        or (_keys_objection(candidate.read) if method is Method.REPLACE else None)
     )
 
 
@@ -158,7 +166,7 @@ def _kernels_objection(sa: SA) -> str | None:
 
 def _sequence_objection(candidate: Candidate) -> str | None:
     replay = candidate.read.replay
-    if candidate.outbound and replay is not None and not has_room(candidate.before, replay.outbound):
+    if candidate.outbound and replay is not None and not has_room(candidate.read, replay.outbound):
         return "its sequence numbers are used up: rekey it"
     return None
 
@@ -197,8 +205,8 @@ def _policy_objection(method: Method, candidate: Candidate) -> str | None:
         return "it cannot remove an encapsulation on every kernel"
     if method is Method.SADB_X_MIGRATE and (sa.encap or after.encap):
         return "PF_KEY cannot say the encapsulation, and some kernels drop it"
-    is_narrow = sa.effective_selector not in (any_selector(4), any_selector(6))
-    if method is Method.SADB_X_MIGRATE and is_narrow and sa.source.version != after.source.version:
+    goes_elsewhere = method is Method.SADB_X_MIGRATE and sa.source.version != after.source.version
+    if goes_elsewhere and sa.effective_selector not in (any_selector(4), any_selector(6)):
         return "PF_KEY does not show the selector of an SA between addresses of another family"
     if len({new.encap for _, new in candidate.companions}) > 1:
         return "it gives all SAs of a policy the same encapsulation"

@@ -1,7 +1,7 @@
 """The operations that plan and move: read, do each step, believe nothing that was not read back, undo on refusal."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pfkeyx.dialect import Dialect
@@ -14,10 +14,11 @@ from pfkeyx.errors import (
     UnsupportedError,
 )
 from pfkeyx.features import Feature, Support
+from pfkeyx.migration.methods import Supports
 from pfkeyx.migration.perform import Held, chunks, perform, restore
 from pfkeyx.migration.plan import Loss, Method, MigrationPlan, PolicyMove, Step
 from pfkeyx.migration.planning import make_plan
-from pfkeyx.migration.reading import Snapshot, read
+from pfkeyx.migration.reading import Snapshot, read, read_back
 from pfkeyx.migration.report import MigrationReport, differences, is_moved
 from pfkeyx.migration.templates import Index
 from pfkeyx.migration.update import KEEP, AddressUpdate, Keep
@@ -65,8 +66,8 @@ def migrate(
     if is_superseded():
         raise SupersededError(f"migrate {update}", moved=(), not_moved=())
     if isinstance(what, MigrationPlan):
-        plan, before = yield from _plan(dialect, update, what.method, hold=what.hold)
-        if plan.steps and plan != what:
+        plan, before = yield from _plan(dialect, update, what.method, hold=what.hold, earlier=what)
+        if plan is not what and plan.steps and plan != what:
             raise InvalidRequestError(f"migrate {update}: {_outrun(what, plan)} since this plan was made; plan again")
     else:
         plan, before = yield from _plan(dialect, update, None, hold=False)
@@ -85,7 +86,7 @@ def migrate(
             done += sum(len(step.sas) for step in chunk)
             if progress is not None:
                 progress(done, total)
-        after = yield from read(dialect, update)
+        after = yield from read_back(dialect, update, begun)
     except Exception as error:
         raise (yield from _roll_back(dialect, update, begun, held, str(error))) from error
     difference = yield from work(lambda: next(differences(begun, before, after, dialect.as_shown), None))
@@ -96,11 +97,11 @@ def migrate(
         raise SupersededError(f"migrate {update}", moved=_befores(begun), not_moved=_befores(rest))
     return MigrationReport(
         plan,
-        tuple((before.sas[m.before.id], after.sas[m.after.id]) for m in plan.sa_moves()),
+        tuple((before.sas[m.before.handle], after.sas[m.after.handle]) for m in plan.sa_moves()),
         tuple(
-            (before.policies[m.before.id], after.policies[m.after.id])
+            (before.policies[m.before.handle], after.policies[m.after.handle])
             for m in plan.policy_moves()
-            if m.before != m.after
+            if m.after is not m.before
         ),
     )
 
@@ -127,8 +128,14 @@ def _takes_inbound(sa: SA, policy: Policy) -> bool:
 
 
 def _plan(
-    dialect: Dialect, update: AddressUpdate, method: Method | None, *, hold: bool
+    dialect: Dialect,
+    update: AddressUpdate,
+    method: Method | None,
+    *,
+    hold: bool,
+    earlier: MigrationPlan | None = None,
 ) -> Operation[tuple[MigrationPlan, Snapshot]]:
+    """Return the plan for an update, an `earlier` one where it would be the same, and what it is made of."""
     supports = {}
     for each, feature in METHOD_FEATURES.items():
         engine = METHOD_ENGINES.get(each, dialect.name)
@@ -138,14 +145,35 @@ def _plan(
             supports[each] = Support(False, f"the {engine} engine has it, which sees the same SAs")
     snapshot = yield from read(dialect, update)
     sas = list(snapshot.sas.values())
-    plan = yield from work(
-        partial(
-            make_plan, update, sas, snapshot.all_policies, supports, method, hold=hold, can_block=dialect.sends_together
-        )
-    )
+    basis = _Basis(dialect.name, supports, snapshot)
+    if earlier is not None and (yield from work(partial(basis.still_gives, earlier))):
+        plan = earlier
+    else:
+        make = partial(make_plan, update, sas, snapshot.all_policies, supports, method, hold=hold)
+        plan = yield from work(partial(make, can_block=dialect.sends_together))
+        plan.of(basis)
     if not dialect.sends_together:
         yield from _check_seen(dialect, plan, snapshot)
     return plan, snapshot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Basis:
+    """What a plan is made of."""
+
+    engine: str
+    supports: Supports
+    snapshot: Snapshot
+
+    def still_gives(self, plan: MigrationPlan) -> bool:
+        """Return whether this plan was made of the same, so that it need not be made again to be compared."""
+        made_of = plan.made_of
+        if made_of is None or (made_of.engine, made_of.supports) != (self.engine, self.supports):
+            return False
+        # No other method looks at numbers that go on.
+        is_counting = any(move.method in (Method.MIGRATE, Method.REPLACE) for move in plan.sa_moves())
+        counted = SA.counted.keys() - ({"state", "replay"} if is_counting else {"state"})
+        return self.snapshot.is_like(made_of.snapshot, counted)
 
 
 def _check_seen(dialect: Dialect, plan: MigrationPlan, snapshot: Snapshot) -> Operation[None]:
@@ -153,7 +181,7 @@ def _check_seen(dialect: Dialect, plan: MigrationPlan, snapshot: Snapshot) -> Op
     for move in plan.policy_moves():
         try:
             # It finds only those that have none; writing another would add a policy beside it.
-            yield from ask(dialect.get_policy(snapshot.policies[move.before.id].index))
+            yield from ask(dialect.get_policy(snapshot.policies[move.before.handle].index))
         except NotFoundError as error:
             hint = f"{move} has a mark or an interface id, which PF_KEY does not show: open the xfrm engine"
             raise UnsupportedError(f"migrate {plan.update}", hint) from error
@@ -161,8 +189,8 @@ def _check_seen(dialect: Dialect, plan: MigrationPlan, snapshot: Snapshot) -> Op
 
 def _outrun(planned: MigrationPlan, now: MigrationPlan) -> str:
     """Say in what the SAD and SPD differ from those that a plan was made for."""
-    old = {move.before.id: move.before for move in planned.sa_moves()}
-    new = {move.before.id: move.before for move in now.sa_moves()}
+    old = {move.before.handle: move.before for move in planned.sa_moves()}
+    new = {move.before.handle: move.before for move in now.sa_moves()}
     gone = [str(sa) for sa_id, sa in old.items() if sa_id not in new]
     come = [str(sa) for sa_id, sa in new.items() if sa_id not in old]
     if gone:
@@ -201,7 +229,7 @@ def _undo(dialect: Dialect, update: AddressUpdate, begun: Sequence[Step], held: 
             yield from perform(dialect, chunk, undoing, is_undo=True)
         except PfkeyxError as error:
             complaints += f"; undoing it: {error}"
-            back = {m.after.id: m.before.id for step in chunk for m in step.sas}
+            back = {m.after.handle: m.before.handle for step in chunk for m in step.sas}
             read_last = {old: undoing[new] for old, new in back.items() if new in undoing}
             if read_last:
                 now = yield from read(dialect, update)
@@ -213,7 +241,7 @@ def _lost_policies(dialect: Dialect, begun: Sequence[Step], now: Snapshot) -> It
     """Yield what puts back policies that somebody has deleted: MIGRATE finds SAs through one. Outbound they block."""
     for step in begun:
         for move in step.policies:
-            if not {move.before.id, move.after.id} & now.policies.keys():
+            if not {move.before.handle, move.after.handle} & now.policies.keys():
                 lost = move.before if move.renamed else move.after
                 yield dialect.update_policy(changed(lost, action=Action.BLOCK) if step.outbound else lost)
 
@@ -225,8 +253,8 @@ def _lost_sas(dialect: Dialect, begun: Sequence[Step], held: Held, now: Snapshot
     """
     for step in begun:
         for move in step.sas:
-            sa = held.get(move.before.id)
-            if sa is not None and move.before.id not in now.sas and not is_moved(now, move):
+            sa = held.get(move.before.handle)
+            if sa is not None and move.before.handle not in now.sas and not is_moved(now, move):
                 yield restore(dialect, changed(move.before, replay=sa.replay, usage=sa.usage), step.outbound)
 
 
@@ -243,7 +271,7 @@ def _put_back(requests: Sequence[Request[None]]) -> Operation[str]:
 def _back(step: Step, now: Snapshot) -> Step:
     """Return the step that undoes what of a step has been done."""
     sas = tuple(move.reversed() for move in step.sas if is_moved(now, move))
-    is_whole = all(move.before.id in now.sas or is_moved(now, move) for move in step.sas)
+    is_whole = all(move.before.handle in now.sas or is_moved(now, move) for move in step.sas)
     policies = tuple(_policy_back(move, now, step.outbound and not is_whole) for move in step.policies)
     return replace(step, sas=sas, policies=policies)
 
@@ -254,7 +282,7 @@ def _policy_back(move: PolicyMove, now: Snapshot, has_lost_sas: bool) -> PolicyM
         # Its packets would leave in clear.
         back = replace(back, after=changed(back.after, action=Action.BLOCK))
     # Of one that was to be renamed there may be nothing yet under the new name.
-    return back if not move.renamed or move.after.id in now.policies else PolicyMove(move.before, back.after)
+    return back if not move.renamed or move.after.handle in now.policies else PolicyMove(move.before, back.after)
 
 
 def _tell(dialect: Dialect, update: AddressUpdate, begun: Sequence[Step], reason: str) -> Operation[MigrationError]:
@@ -264,15 +292,15 @@ def _tell(dialect: Dialect, update: AddressUpdate, begun: Sequence[Step], reason
     there: list[object] = []
     here: list[object] = []
     for move in (move for step in begun for move in step.sas):
-        sa = now.sas.get(move.before.id)
+        sa = now.sas.get(move.before.handle)
         moved = is_moved(now, move)
         (there if moved else here).append(move.before)
         if not moved and (sa is None or sa.as_written() != move.before):
             reason += f"; {move.before} is {'gone' if sa is None else 'not as it was'}"
             is_whole = False
     for policy_move in (move for step in begun for move in step.policies):
-        policy = now.policies.get(policy_move.before.id)
+        policy = now.policies.get(policy_move.before.handle)
         is_back = policy is not None and policy.as_written() == policy_move.reversed().after
-        is_back = is_back and not (policy_move.renamed and policy_move.after.id in now.policies)
+        is_back = is_back and not (policy_move.renamed and policy_move.after.handle in now.policies)
         (here if is_back else there).append(policy_move.before)
     return MigrationError(reason, moved=there, not_moved=here, rolled_back=is_whole and not there)

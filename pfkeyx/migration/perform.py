@@ -10,16 +10,16 @@ from pfkeyx.dialect import Dialect
 from pfkeyx.errors import AlreadyExistsError, InvalidRequestError, NotFoundError, UnsupportedError
 from pfkeyx.migration.methods import MARGIN, has_room, hides_keys, leading_pairs, leading_policy
 from pfkeyx.migration.plan import Method, SAMove, Step
-from pfkeyx.model import SA, Progress, Replay, SAId
-from pfkeyx.model.deferred import changed
+from pfkeyx.model import SA, Progress, Replay
+from pfkeyx.model.deferred import Handle, changed
 from pfkeyx.operation import Batch, Operation, Request
 
 #: How many SAs and policies are moved by one datagram, about: it is run at once, and nobody else changes any meanwhile.
 _TOGETHER = 64
 
 
-#: SAs as they were read while nothing used them, by identity: what a refused REPLACE is undone from.
-Held = dict[SAId, SA]
+#: SAs as they were read while nothing used them, by handle: what a refused REPLACE is undone from.
+Held = dict[Handle, SA]
 
 
 def chunks(steps: Sequence[Step]) -> Iterator[list[Step]]:
@@ -110,8 +110,8 @@ def _opens(dialect: Dialect, step: Step) -> Iterator[Request[None]]:
     through_policy = any(move.method is Method.MIGRATE for move in step.sas)
     leading = leading_policy(step.policies) if through_policy else None
     for move in step.policies:
-        if move is not leading and move.opened != move.before:
-            yield dialect.update_policy(move.opened)
+        if move is not leading and (opened := move.opened) is not move.before:
+            yield dialect.update_policy(opened)
 
 
 def _moves(dialect: Dialect, held: Held, step: Step) -> Iterator[Request[None]]:
@@ -131,7 +131,7 @@ def _moves(dialect: Dialect, held: Held, step: Step) -> Iterator[Request[None]]:
             yield dialect.delete_sa(move.before.id)
             yield restore(dialect, _carried(move, held), step.outbound)
         elif move.method is Method.MIGRATE and step.outbound:
-            ahead = _ahead(held[move.before.id]).replay
+            ahead = _ahead(held[move.before.handle]).replay
             assert ahead is not None  # XFRM tells it
             yield dialect.set_replay(move.after, ahead)
 
@@ -155,10 +155,10 @@ def _read(dialect: Dialect, steps: Sequence[Step], held: Held, is_undo: bool) ->
     for move, sa in zip(moves, found, strict=True):
         if sa.as_written() != move.before and not is_undo:
             raise InvalidRequestError(f"migrate {move.before}: somebody else has changed it meanwhile")
-        if hides_keys(sa) and move.method is Method.REPLACE:
+        if move.method is Method.REPLACE and hides_keys(sa):
             raise UnsupportedError("REPLACE", f"{move.before}: the kernel hides its keys")
-        held[move.before.id] = sa
-    yield from _check_free(dialect, [move for move in replaced if move.after.id != move.before.id])
+        held[move.before.handle] = sa
+    yield from _check_free(dialect, [move for move in replaced if move.after.handle != move.before.handle])
     progress: list[Progress] = yield Batch(tuple(dialect.get_progress(move.before.id) for move in replaced))
     return [(move.after, p) for move, p in zip(replaced, progress, strict=True)]
 
@@ -187,7 +187,7 @@ def _restore_thresholds(dialect: Dialect, wanted: Sequence[tuple[SA, Progress]])
 
 
 def _carried(move: SAMove, held: Held) -> SA:
-    sa = held[move.before.id]
+    sa = held[move.before.handle]
     return changed(move.after, replay=sa.replay, usage=sa.usage)
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -111,12 +111,18 @@ class PolicyMove:
         The kernel compares an inbound packet's SA with a template's source, which one of the two has first anew.
         """
         pairs = zip(self.before.templates, self.after.templates, strict=True)
-        return changed(self.before, templates=tuple(_opened(old, new) for old, new in pairs))
+        templates = tuple(_opened(old, new) for old, new in pairs)
+        return self.before if templates == self.before.templates else changed(self.before, templates=templates)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is another afterwards; a policy that does not change is only blocked meanwhile."""
+        return self.before is not self.after and self.before != self.after
 
     @property
     def renamed(self) -> bool:
         """Whether it is found by another selector afterwards."""
-        return self.before.id != self.after.id
+        return self.before.handle != self.after.handle
 
     @property
     def has_optional(self) -> bool:
@@ -125,7 +131,8 @@ class PolicyMove:
 
     def reversed(self) -> "PolicyMove":
         """Return the move that undoes this one; what an earlier move had left blocked is not blocked again."""
-        return PolicyMove(self.after, changed(self.before, action=self.after.action))
+        was_blocked = self.before.action != self.after.action
+        return PolicyMove(self.after, changed(self.before, action=self.after.action) if was_blocked else self.before)
 
     def as_json(self) -> dict[str, Any]:
         """Return the move as what `json.dumps` takes."""
@@ -219,18 +226,25 @@ class MigrationPlan:
     method: Method | None = None
     hold: bool = False
     left: tuple[Left, ...] = ()
+    #: What it was made of, as long as it is the plan that was made of that.
+    made_of: Any = field(default=None, init=False, compare=False, repr=False)
+
+    def of(self, made_of: object) -> "MigrationPlan":
+        """Return the plan, which remembers what it was made of."""
+        object.__setattr__(self, "made_of", made_of)
+        return self
 
     @property
     def losses(self) -> frozenset[Loss]:
         """What of the SAs would not survive."""
-        return frozenset().union(*(move.losses for move in self.sa_moves()))
+        return frozenset().union(*{move.losses for move in self.sa_moves()})
 
     def refusals(self, accept: Iterable[Loss]) -> tuple[Loss, ...]:
         """Return the losses that have to be accepted and are not; a forced method was accepted as it is."""
         if self.method is not None:
             return ()
-        accepted = frozenset(accept)
-        return tuple(loss for loss in Loss if loss in self.losses and not loss.minor and loss not in accepted)
+        missing = (self.losses & GRAVE) - frozenset(accept)
+        return tuple(loss for loss in Loss if loss in missing)
 
     def sa_moves(self) -> Iterator[SAMove]:
         """Yield the moves of SAs in the order of the steps."""
@@ -290,7 +304,7 @@ class MigrationPlan:
             yield "inbound packets that arrive between the move of their SA and that of its policies"
         if any(move.renamed for move in self.policy_moves()):
             yield "the protection of what is still sent from or to an old address: its policy goes with the address"
-        if any(move.before != move.after for move in self.policy_moves()):
+        if any(move.changes for move in self.policy_moves()):
             yield "a policy's age and the time of its last use; of one that gets another selector also its index"
         yield from (loss.value for loss in Loss if loss in self.losses)
 

@@ -7,13 +7,14 @@ import errno
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pfkeyx.checks import check_policy
 from pfkeyx.errors import AlreadyExistsError, InvalidRequestError
 from pfkeyx.migration.methods import Candidate, Supports, choose
 from pfkeyx.migration.plan import Left, Method, MigrationPlan, PolicyMove, Step
 from pfkeyx.migration.templates import (
+    Ends,
     Index,
     is_between_hosts,
     is_interrupted,
@@ -33,7 +34,7 @@ from pfkeyx.model import (
     Protocol,
     UdpEncap,
 )
-from pfkeyx.model.addresses import is_in, prefix_address, prefix_length
+from pfkeyx.model.addresses import is_in
 from pfkeyx.model.deferred import changed
 
 _DIRECTIONS = (Direction.OUT, Direction.IN, Direction.FORWARD)
@@ -60,18 +61,23 @@ def make_plan(
     _check_targets(moves, sas)
     index = Index(sas)
     reqids = _reqids(update, named)
-    ids = {sa.id for sa in named}
+    handles = {sa.handle for sa in named}
     users = []
     for policy in policies:
         if policy.direction in _DIRECTIONS:
-            used = tuple(index.used_by(policy))
-            is_used = any(sa.id in ids for sa in used)
+            ends = tuple(template_ends(policy))
+            used = tuple(index.found_by(ends))
+            is_used = any(sa.handle in handles for sa in used)
             outbound = policy.direction is Direction.OUT
-            users.append((_policy_move(update, policy, None if reqids is None else reqids[outbound], is_used), used))
+            its_reqids = None if reqids is None else reqids[outbound]
+            users.append(_User(_policy_move(update, policy, ends, its_reqids, is_used), used, ends))
     _check_sides(update, moves, users)
     groups = _groups(moves, users)
     _check_policies(update, groups, policies)
-    steps = sorted((_step(group, index, supports, method, can_block) for group in groups), key=_order)
+    for group in groups:
+        group.moves.sort(key=lambda move: move.before.handle)
+        group.policies.sort(key=lambda move: move.before.handle)
+    steps = [_step(group, index, supports, method, can_block) for group in sorted(groups, key=_order)]
     left = (*_left_sockets(update, policies), *_left_sas(update, moves, users), *_left_hosts(update, moves, users))
     return MigrationPlan(update, tuple(steps), method, hold, tuple(sorted(left, key=repr)))
 
@@ -94,8 +100,16 @@ class _Group:
     policies: list[PolicyMove] = field(default_factory=list)
 
 
-#: Policies, and the SAs that each uses.
-_Users = Sequence[tuple[PolicyMove, Sequence[SA]]]
+class _User(NamedTuple):
+    """A policy, the SAs that it uses, and the ends between which it finds them."""
+
+    move: PolicyMove
+    used: Sequence[SA]
+    ends: Sequence[Ends]
+
+    @property
+    def outbound(self) -> bool:
+        return self.move.before.direction is Direction.OUT
 
 
 def _named(update: AddressUpdate, sas: Sequence[SA], was_interrupted: bool) -> list[SA]:
@@ -124,7 +138,7 @@ def _named(update: AddressUpdate, sas: Sequence[SA], was_interrupted: bool) -> l
     if missing and not was_interrupted:
         names = ", ".join(map(str, missing))
         raise InvalidRequestError(f"plan migration: there is no SA {names} at {update.old}; is the old address right?")
-    return list({sa.id: sa for matching in found.values() for sa in matching}.values())
+    return list({sa.handle: sa for matching in found.values() for sa in matching}.values())
 
 
 def _reqids(update: AddressUpdate, named: Sequence[SA]) -> dict[bool, set[int]] | None:
@@ -158,9 +172,10 @@ def _sa_move(update: AddressUpdate, sa: SA) -> _Move | None:
     if heading.source == heading.destination:
         raise InvalidRequestError(f"plan migration: both ends of {sa} would be {heading.source}")
     before = sa.as_written()
-    encap = _encap_after(sa, update.encap, heading.outbound)
-    after = before.moved(heading.source, heading.destination, encap)
-    return _Move(heading.outbound, sa, before, after) if after != before else None
+    moved = sa.moved(heading.source, heading.destination, _encap_after(sa, update.encap, heading.outbound))
+    after = moved.as_written()
+    moves = (heading.source, heading.destination) != (sa.source, sa.destination) or after != before
+    return _Move(heading.outbound, sa, before, after) if moves else None
 
 
 def _encap_after(sa: SA, encap: UdpEncap | Keep | None, outbound: bool) -> Encap | None:
@@ -174,10 +189,10 @@ def _encap_after(sa: SA, encap: UdpEncap | Keep | None, outbound: bool) -> Encap
 
 def _check_targets(moves: Sequence[_Move], sas: Sequence[SA]) -> None:
     # MIGRATE onto an occupied place makes 6.1 and 6.12 warn and taint, so it is never tried.
-    moving = {move.before.id for move in moves}
-    taken = {sa.id: sa for sa in sas if sa.id not in moving}
+    moving = {move.before.handle for move in moves}
+    taken = {sa.handle: sa for sa in sas if sa.handle not in moving}
     for move in moves:
-        occupant = taken.get(move.after.id)
+        occupant = taken.get(move.after.handle)
         if occupant is not None:
             raise AlreadyExistsError(
                 errno.EEXIST,
@@ -185,33 +200,34 @@ def _check_targets(moves: Sequence[_Move], sas: Sequence[SA]) -> None:
                 move.before,
                 f"{occupant} has the same SPI at the new address: delete it first",
             )
-        taken[move.after.id] = move.before
+        taken[move.after.handle] = move.before
 
 
-def _check_sides(update: AddressUpdate, moves: Sequence[_Move], users: _Users) -> None:
+def _check_sides(update: AddressUpdate, moves: Sequence[_Move], users: Sequence[_User]) -> None:
     """Raise `InvalidRequestError` where an outbound policy uses SAs that the update takes for inbound."""
-    inbound = {move.before.id for move in moves if not move.outbound}
-    for policy, used in users:
-        ends = [e.ends for e in template_ends(policy.before)]
-        if policy.before.direction is Direction.OUT and not any(None in pair for pair in ends):
-            for sa in used:
-                if sa.id in inbound:
+    inbound = {move.before.handle for move in moves if not move.outbound}
+    for user in users:
+        if user.outbound:
+            for sa in user.used:
+                if sa.handle in inbound and not any(None in e.ends for e in user.ends):
                     raise InvalidRequestError(
-                        f"plan migration: {sa} is outbound, as policy {policy.before} uses it, and {update} has its "
+                        f"plan migration: {sa} is outbound, as policy {user.move.before} uses it, and {update} has its "
                         "source for the remote end: are local and remote swapped?"
                     )
 
 
 def _check_policies(update: AddressUpdate, groups: Sequence[_Group], policies: Sequence[Policy]) -> None:
-    there = {policy.id: policy.as_written() for policy in policies}
+    there = {policy.handle: policy for policy in policies}
     for move in (move for group in groups for move in group.policies):
         for policy in (move.before, move.after):
-            check_policy("migrate", policy)
-        occupant = there.get(move.after.id)
-        if move.renamed and occupant is not None and not _is_left_of(move.after, occupant):
+            # What the kernel has told it takes again, between other ends too.
+            if policy.told is None:
+                check_policy("migrate", policy)
+        occupant = there.get(move.after.handle)
+        if move.renamed and occupant is not None and not _is_left_of(move.after, occupant.as_written()):
             hint = "another policy has the new selector: delete it first"
             raise AlreadyExistsError(errno.EEXIST, "plan migration", move.before, hint)
-        there[move.after.id] = move.after
+        there[move.after.handle] = move.after
         if not update.policies and move.before.direction is Direction.OUT and move.has_optional:
             raise InvalidRequestError(
                 f"plan migration: policy {move.before} has an optional template: its packets would leave in clear "
@@ -225,38 +241,43 @@ def _is_left_of(policy: Policy, occupant: Policy) -> bool:
     return occupant == policy or (has_been_blocked and changed(occupant, action=policy.action) == policy)
 
 
-def _policy_move(update: AddressUpdate, policy: Policy, reqids: set[int] | None, is_used: bool) -> PolicyMove:
+def _policy_move(
+    update: AddressUpdate, policy: Policy, all_ends: Sequence[Ends], reqids: set[int] | None, is_used: bool
+) -> PolicyMove:
     before = policy.as_written()
-    outbound = before.direction is Direction.OUT
-    all_ends = tuple(template_ends(before))
-    ends = [e for e in all_ends if reqids is None or e.template.reqid in (0, *reqids)]
-    at_a_place = any(update.ends_after(e.ends, outbound) or update.has_arrived(e.ends, outbound) for e in ends)
-    after = before
+    outbound = policy.direction is Direction.OUT
+    ends = all_ends if reqids is None else [e for e in all_ends if e.template.reqid in (0, *reqids)]
+    changes: dict[str, Any] = {}
     if update.policies:
-        templates = tuple(template_after(update, e, reqids, outbound) for e in all_ends)
-        after = changed(before, templates=templates, selector=selector_after(update, before, ends, outbound))
+        changes["templates"] = tuple(template_after(update, e, reqids, outbound) for e in all_ends)
+        if is_between_hosts(policy):
+            changes["selector"] = selector_after(update, policy, ends, outbound)
     # Only outbound policies are ever blocked by a move.
-    if outbound and before.action is Action.BLOCK and before.templates and (at_a_place or is_used):
-        after = changed(after, action=Action.ALLOW)
-    return PolicyMove(before, after)
+    if outbound and policy.action is Action.BLOCK and all_ends:
+        at_a_place = any(update.ends_after(e.ends, outbound) or update.has_arrived(e.ends, outbound) for e in ends)
+        if at_a_place or is_used:
+            changes["action"] = Action.ALLOW
+    changes = {name: value for name, value in changes.items() if value != getattr(policy, name)}
+    return PolicyMove(before, changed(before, **changes) if changes else before)
 
 
-def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
+def _groups(moves: Sequence[_Move], users: Sequence[_User]) -> list[_Group]:
     """Put together what hangs together: SAs that one policy uses, and policies that use one SA."""
-    group_of = {move.before.id: _Group(move.outbound, [move]) for move in moves}
+    group_of = {move.before.handle: _Group(move.outbound, [move]) for move in moves}
     alone = []
-    for policy, used in users:
+    for policy, used, _ in users:
         outbound = policy.before.direction is Direction.OUT
-        if policy.before == policy.after and not outbound:
+        if policy.before is policy.after and not outbound:
             continue
-        groups = {id(group): group for sa in used if (group := group_of.get(sa.id)) and group.outbound == outbound}
+        found = (group_of.get(sa.handle) for sa in used)
+        groups = {id(group): group for group in found if group is not None and group.outbound == outbound}
         first, *others = sorted(groups.values(), key=lambda group: -len(group.moves)) or [_Group(outbound)]
         for other in others:
             first.moves += other.moves
             first.policies += other.policies
-            group_of |= {move.before.id: first for move in other.moves}
+            group_of |= {move.before.handle: first for move in other.moves}
         # While an SA moves, whatever may use it has to be blocked.
-        if policy.before != policy.after or groups:
+        if policy.before is not policy.after or groups:
             first.policies.append(policy)
         if not groups and first.policies:
             alone.append(first)
@@ -264,51 +285,29 @@ def _groups(moves: Sequence[_Move], users: _Users) -> list[_Group]:
 
 
 def _step(group: _Group, index: Index, supports: Supports, method: Method | None, can_block: bool) -> Step:
-    moves = sorted(group.moves, key=lambda move: _sa_order(move.before))
-    policies = sorted(group.policies, key=lambda move: _policy_order(move.before))
+    moves, policies = group.moves, group.policies
     companions = [(move.before, move.after) for move in moves]
-    reqids = {template.reqid for move in policies for template in move.before.templates}
     candidates = (
-        Candidate(
-            m.read, m.before, m.after, m.outbound, index.is_alone(m.before, reqids), policies, companions, can_block
-        )
-        for m in moves
+        Candidate(m.read, m.before, m.after, m.outbound, index, policies, companions, can_block) for m in moves
     )
     chosen = tuple(choose(candidate, supports, method) for candidate in candidates)
     if not can_block:
-        policies = [move for move in policies if move.before != move.after]
+        policies = [move for move in policies if move.changes]
     return Step(group.outbound, chosen, tuple(policies), can_block)
 
 
-def _order(step: Step) -> tuple[object, ...]:
+def _order(group: _Group) -> tuple[object, ...]:
     """Return what steps are sorted by, so that equal plans are: tunnel by tunnel, outbound first."""
     ends: OpenEnds
-    if step.sas:
-        sa = step.sas[0].before
-        ends, reqid, rest = (sa.source, sa.destination), sa.reqid, _sa_order(sa)
+    if group.moves:
+        sa = group.moves[0].read
+        ends, reqid, handle = (sa.source, sa.destination), sa.reqid, sa.handle
     else:
-        policy = step.policies[0].before
+        policy = group.policies[0].before
         first = next(template_ends(policy))
-        ends, reqid, rest = first.ends, first.template.reqid, _policy_order(policy)
-    local, remote = (int(end or 0) for end in (ends if step.outbound else ends[::-1]))
-    return remote, local, reqid, not step.outbound, not step.sas, rest
-
-
-def _sa_order(sa: SA) -> tuple[object, ...]:
-    return sa.id.protocol, sa.id.spi, int(sa.destination), str(sa.id.mark)
-
-
-def _policy_order(policy: Policy) -> tuple[object, ...]:
-    selector = policy.selector
-    prefixes = selector.source, selector.destination
-    ports = ((port and (port.value, port.mask)) or () for port in (selector.source_port, selector.destination_port))
-    return (
-        policy.direction,
-        *(int(prefix_address(prefix)) for prefix in prefixes),
-        *(prefix_length(prefix) for prefix in prefixes),
-        *(selector.protocol, *ports, selector.interface_index, selector.user),
-        *(str(policy.mark), policy.if_id, policy.type, policy.priority),
-    )
+        ends, reqid, handle = first.ends, first.template.reqid, policy.handle
+    local, remote = (int(end or 0) for end in (ends if group.outbound else ends[::-1]))
+    return remote, local, reqid, not group.outbound, not group.moves, handle
 
 
 def _left_sockets(update: AddressUpdate, policies: Iterable[Policy]) -> Iterator[Left]:
@@ -319,27 +318,28 @@ def _left_sockets(update: AddressUpdate, policies: Iterable[Policy]) -> Iterator
             yield Left(policy.as_written(), "it belongs to a socket, and only its owner can change it")
 
 
-def _left_sas(update: AddressUpdate, moves: Sequence[_Move], users: _Users) -> Iterator[Left]:
-    moving = {move.before.id for move in moves}
+def _left_sas(update: AddressUpdate, moves: Sequence[_Move], users: Sequence[_User]) -> Iterator[Left]:
+    moving = {move.before.handle for move in moves}
     stranded = {
-        sa.id: sa
-        for policy, used in users
+        sa.handle: sa
+        for policy, used, _ in users
+        if policy.before is not policy.after
         for sa in used
-        if policy.before != policy.after and sa.id not in moving and update.heading(sa.source, sa.destination)
+        if sa.handle not in moving and update.heading(sa.source, sa.destination)
     }
     for sa in stranded.values():
         yield Left(sa.as_written(), "it is not named, and a policy that uses it moves")
 
 
-def _left_hosts(update: AddressUpdate, moves: Sequence[_Move], users: _Users) -> Iterator[Left]:
+def _left_hosts(update: AddressUpdate, moves: Sequence[_Move], users: Sequence[_User]) -> Iterator[Left]:
     """Yield the policies of hosts whose packets will have other addresses than the policy is for."""
     if not update.policies:
         return
-    afters = {move.before.id: move.after for move in moves if move.before.mode is Mode.TRANSPORT}
-    for policy, used in users:
-        selector = policy.after.selector
+    afters = {move.before.handle: move.after for move in moves if move.read.mode is Mode.TRANSPORT}
+    for policy, used, _ in users:
         if is_between_hosts(policy.before) and any(
-            not is_in(after.source, selector.source) or not is_in(after.destination, selector.destination)
-            for after in (afters[sa.id] for sa in used if sa.id in afters)
+            not is_in(after.source, policy.after.selector.source)
+            or not is_in(after.destination, policy.after.selector.destination)
+            for after in (afters[sa.handle] for sa in used if sa.handle in afters)
         ):
             yield Left(policy.before, "its selector is not for the new addresses, and others than these may need it")

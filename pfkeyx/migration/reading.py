@@ -1,49 +1,117 @@
 """What the kernel holds of what an update is about, read at one moment. What is made of it is not known here."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_network
+from typing import Any, TypeVar
 
 from pfkeyx.dialect import Dialect
+from pfkeyx.migration.plan import PolicyMove, SAMove, Step
 from pfkeyx.migration.templates import concerns
 from pfkeyx.migration.update import AddressUpdate, ends_of
-from pfkeyx.model import SA, IPAddress, Policy, PolicyId, Prefix, SAFilter, SAId
-from pfkeyx.operation import Operation, ask, keep
+from pfkeyx.model import SA, AddressPair, IPAddress, Policy, Prefix, SAFilter
+from pfkeyx.model.deferred import Handle, same_but
+from pfkeyx.operation import Operation, Request, ask, ask_each, keep
+
+T = TypeVar("T", SA, Policy)
+
+#: So many SAs or policies are asked for one by one. To find them, the kernel would look at all that there are.
+FEW = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The SAs and policies that an update may be about, by identity; and all policies, those of sockets too."""
+    """The SAs and policies that an update may be about, by handle; and all policies, those of sockets too."""
 
-    sas: dict[SAId, SA]
-    policies: dict[PolicyId, Policy]
+    sas: dict[Handle, SA]
+    policies: dict[Handle, Policy]
     all_policies: tuple[Policy, ...]
+
+    def is_like(self, other: "Snapshot", but: Set[str]) -> bool:
+        """Return whether another one has the same in the same order, but for what is counted: these fields of SAs."""
+        return _are_like(self.sas.values(), other.sas.values(), but) and _are_like(
+            self.all_policies, other.all_policies, Policy.counted.keys()
+        )
+
+
+def _are_like(values: Collection[SA | Policy], others: Collection[SA | Policy], but: Set[str]) -> bool:
+    pairs = zip(values, others, strict=False)
+    return len(values) == len(others) and all(same_but(value, other, but) for value, other in pairs)
 
 
 def read(dialect: Dialect, update: AddressUpdate) -> Operation[Snapshot]:
     """Read what is at the old and new places, and what stands where something would go; no more is kept."""
-    sas: dict[SAId, SA] = {}
-    filters = dict.fromkeys(_filters(update))
-    for matching in filters:
-        if matching.source is not None and SAFilter(destination=matching.destination) in filters:
+    sas: dict[Handle, SA] = {}
+    if dialect.reads_singly:
+        yield from _dump_sas(dialect, _between(update), sas)
+        yield from _read_occupants(dialect, update, sas)
+    else:
+        yield from _dump_sas(dialect, (*_between(update), *_to_new(update)), sas)
+    places = {tuple(end for end in ends_of(place) if end is not None) for place in (*update.old_places, update.new)}
+    request = dialect.dump_policies(places)
+    policies = yield from ask(request if dialect.reads_singly else keep(request, partial(concerns, update)))
+    return Snapshot(sas, {policy.handle: policy for policy in policies}, tuple(policies))
+
+
+def read_back(dialect: Dialect, update: AddressUpdate, steps: Sequence[Step]) -> Operation[Snapshot]:
+    """Read what steps were about, where it was and where it should be."""
+    if dialect.reads_singly:
+        sas = yield from _read_singly(dialect.get_sa, _ids(move for step in steps for move in step.sas))
+        if sas is not None:
+            policy_ids = _ids(move for step in steps for move in step.policies)
+            policies = yield from _read_singly(dialect.get_policy, policy_ids)
+            if policies is not None:
+                return Snapshot(sas, policies, tuple(policies.values()))
+    return (yield from read(dialect, update))
+
+
+def _ids(moves: Iterable[SAMove | PolicyMove]) -> dict[Handle, Any]:
+    return {value.handle: value.id for move in moves for value in (move.after, move.before)}
+
+
+def _dump_sas(dialect: Dialect, filters: Iterable[SAFilter], sas: dict[Handle, SA]) -> Operation[None]:
+    wanted = dict.fromkeys(filters)
+    for matching in wanted:
+        if matching.source is not None and SAFilter(destination=matching.destination) in wanted:
             continue  # the wider one brings these too
         for sa in (yield from ask(dialect.dump_sas(matching))):
-            sas[sa.id] = sa
-    places = {tuple(end for end in ends_of(place) if end is not None) for place in (*update.old_places, update.new)}
-    policies = yield from ask(keep(dialect.dump_policies(places), partial(concerns, update)))
-    return Snapshot(sas, {policy.id: policy for policy in policies}, tuple(policies))
+            sas[sa.handle] = sa
 
 
-def _filters(update: AddressUpdate) -> Iterator[SAFilter]:
+def _between(update: AddressUpdate) -> Iterator[SAFilter]:
     for place in (*update.old_places, update.new):
         local, remote = map(_host, ends_of(place))
         yield SAFilter(source=local, destination=remote)
         yield SAFilter(source=remote, destination=local)
+
+
+def _to_new(update: AddressUpdate) -> Iterator[SAFilter]:
     # Whatever has a new destination already may stand in the way of what comes.
-    for end in ends_of(update.new):
-        if end is not None:
-            yield SAFilter(destination=_host(end))
+    return (SAFilter(destination=_host(end)) for end in ends_of(update.new) if end is not None)
+
+
+def _read_occupants(dialect: Dialect, update: AddressUpdate, sas: dict[Handle, SA]) -> Operation[None]:
+    """Read what stands where SAs would go; all else to a new end is others'."""
+    if not isinstance(update.new, AddressPair):
+        return  # whatever goes to the new local end has been read
+    headings = ((sa.id, update.heading(sa.source, sa.destination)) for sa in sas.values() if sa.id.spi)
+    ids = [replace(sa_id, destination=heading.destination) for sa_id, heading in headings if heading is not None]
+    found = yield from _read_singly(dialect.get_sa, {each.handle: each for each in ids if each.handle not in sas})
+    if found is None:
+        yield from _dump_sas(dialect, _to_new(update), sas)
+    else:
+        sas |= found
+
+
+def _read_singly(get: Callable[[Any], Request[T]], wanted: Mapping[Handle, Any]) -> Operation[dict[Handle, T] | None]:
+    """Return what there is of these by their handles; None where it would be much, or others are found."""
+    if len(wanted) > FEW:
+        return None
+    found = yield from ask_each([get(each) for each in wanted.values()])
+    there = {value.handle: value for value in found if value is not None}
+    # An SA without a mark is found by any.
+    return there if there.keys() <= wanted.keys() else None
 
 
 def _host(address: IPAddress | None) -> Prefix | None:

@@ -51,16 +51,22 @@ class Index:
 
     def used_by(self, policy: Policy) -> Iterator[SA]:
         """Yield the SAs that the templates of a policy may find."""
-        for template, source, destination in template_ends(policy):
-            kind = template.protocol, template.mode
+        return self.found_by(template_ends(policy))
+
+    def found_by(self, ends: Iterable["Ends"]) -> Iterator[SA]:
+        """Yield the SAs that templates may find between their ends."""
+        for template, source, destination in ends:
+            kind = template.protocol, template.mode, template.reqid
+            found: Iterable[SA]
             if source is not None and destination is not None:
-                found = self._between.get((*kind, template.reqid, source, destination), [])
+                found = self._between.get((*kind, source, destination), ())
             else:
-                found = self._anywhere.get((*kind, template.reqid), [])
-            for sa in found:
-                is_between = source in (None, sa.source) and destination in (None, sa.destination)
-                if is_between and sa.id.spi and template.spi in (0, sa.id.spi):
-                    yield sa
+                found = (
+                    sa
+                    for sa in self._anywhere.get(kind, ())
+                    if source in (None, sa.source) and destination in (None, sa.destination)
+                )
+            yield from (sa for sa in found if sa.id.spi and template.spi in (0, sa.id.spi))
 
     def is_alone(self, sa: SA, reqids: Iterable[int]) -> bool:
         """Return whether templates of these reqids find no other SA of its kind between its ends, larval ones too."""

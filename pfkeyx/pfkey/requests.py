@@ -46,6 +46,7 @@ class PfkeyDialect:
 
     name = "pfkey"
     sends_together = False
+    reads_singly = False
 
     def __init__(self) -> None:
         self._molds = Molds(self._sa_message)

@@ -65,7 +65,8 @@ def test_no_key_is_in_the_traceback_of_a_refusal_even_with_local_variables() -> 
 
 
 def test_no_key_is_in_a_plan_nor_in_the_error_of_a_move() -> None:
-    state = [("dump SAs", list(SAS)), ("dump SAs", []), ("dump SAs", []), ("dump policies", list(POLICIES))]
+    dumps = [("dump SAs", list(SAS)), *([("dump SAs", [])] * 3)]
+    state = [*dumps, ("get SA", Refusal(3)), ("dump policies", list(POLICIES))]
     probes = [("probe", Refusal(3)), ("probe", Refusal(22))]
     update = ("update policy", None)
     tunnel = [update, ("migrate SA", Refusal(17)), update, ("migrate SA", None), update, update]

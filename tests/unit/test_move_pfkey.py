@@ -26,7 +26,6 @@ from pfkeyx.pfkey.answers import NOT_TAKEN_IN
 from pfkeyx.testing import Refusal, ScriptedKernel
 from tests.unit.samples import CBC, NEW_LOCAL, POLICIES, REMOTE, SHA256_96, TUNNEL, UPDATE
 from tests.unit.test_move import Script, at_new
-from tests.unit.test_move import state as state_of
 
 OUT, IN, FORWARD = POLICIES
 OUTBOUND = TUNNEL.outbound(0xC0FFEE01, CBC, SHA256_96)
@@ -38,9 +37,12 @@ ACCEPT = {Loss.SEQUENCE_REPEAT}
 
 
 def state(sas: list[SA], policies: list[Policy]) -> Script:
-    """Return what is read, where policies have the indexes that a kernel gives them."""
+    """Return what is read: SAs to the old local address, to the new one, and to the remote one, and policies.
+
+    Policies have the indexes that a kernel gives them.
+    """
     indexed = [replace(policy, index=8 * number + policy.direction) for number, policy in enumerate(policies, 1)]
-    return state_of(sas, indexed)
+    return [("dump SAs", sas), ("dump SAs", []), ("dump SAs", []), ("dump policies", indexed)]
 
 
 PROBES: Script = [("probe", Refusal(errno.EINVAL, NOT_TAKEN_IN)), ("probe", Refusal(errno.EINVAL))]
