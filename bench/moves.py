@@ -12,6 +12,7 @@ from bench.contest import FLOOR, Contest, Contestant
 from bench.gateway import LOCAL, NEW_LOCAL, THERE
 from bench.ground import Ground
 from pfkeyx import SA, AddressPair, AddressUpdate, Engine, Loss, Method, Policy
+from pfkeyx.migration.reading import FEW
 from pfkeyx.model import IPAddress
 from pfkeyx.opening import EngineName
 
@@ -40,8 +41,9 @@ def move(method: Method, ground: Ground, size: int) -> Contest:
     prepare()
     replaced = replacement(ground, sas, policies, LOCAL, NEW_LOCAL)
     ground.flush()
-    # REPLACE asks for each SA that gets another destination whether its new place is free.
-    refused = size if method is Method.REPLACE else 0
+    # Of each SA that gets another destination REPLACE asks whether its new place is free, and of few whether they have
+    # gone is asked too.
+    refused = (size if method is Method.REPLACE else 0) + (size if 3 * size <= FEW else 0)
     return Contest(
         [
             Contestant("pfkeyx", partial(work, ground.engine(name)), prepare, ground.flush),
@@ -84,7 +86,8 @@ def move_one(ground: Ground, size: int) -> Contest:
             Contestant("pfkeyx", partial(work, ground.xfrm)),
             Contestant("asyncio", lambda: ground.await_(work_awaited())),
             Contestant("alone", partial(work, alone)),
-            Contestant(FLOOR, partial(ground.replay, recorded)),
+            # Each move asks whether the inbound SA's new place is free, and whether it has gone from the old one.
+            Contestant(FLOOR, partial(ground.replay, recorded, refused=2 * 2 * _TURNS)),
         ],
         times=2 * _TURNS,
     )
