@@ -30,8 +30,8 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 _TYPE_VARIABLES = r"pfkeyx\.(aio|engine|testing\.namespace)\.(AnyMessage|T)"
-# What operations are made of is internal; `Engine.run` only hands it on.
-_OPERATIONS = r"pfkeyx\.(dialect|operation)\..*"
+# What operations are made of is internal, and so is what a transport takes from its socket.
+_OPERATIONS = r"pfkeyx\.(dialect|entries|operation)\..*|pfkeyx\.pfkey\.message\.Header"
 # What is Python's own is not looked up, which would take the network.
 _PYTHON = rf"({'|'.join(sys.stdlib_module_names)})\..*"
 nitpick_ignore_regex = [("py:.*", rf"{_PYTHON}|{_OPERATIONS}|{_TYPE_VARIABLES}")]
