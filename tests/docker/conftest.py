@@ -48,6 +48,13 @@ def docker_setup() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def compose(docker_compose_command: str, docker_compose_project_name: str, docker_compose_file: str) -> list[str]:
+    """Compose's command line for the topology."""
+    words = docker_compose_command.split()
+    return [*words, "--project-name", docker_compose_project_name, "--file", docker_compose_file]
+
+
+@pytest.fixture(scope="session")
 def nothing_left(docker_compose_project_name: str) -> Iterator[None]:
     """Afterwards Docker has nothing of the topology any more."""
     yield
