@@ -12,6 +12,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from lab import LabError, cache, kernels, tools, user_mode
 from lab.job import Job, status_of
 
 PROJECT = Path(__file__).resolve().parent.parent
+#: However its first process ends, no other is left, and nothing mounted.
+_ISOLATED = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _IN_GUEST = Path(__file__).with_name("dockerd.sh")
 
 
@@ -67,14 +70,14 @@ def _disk() -> Iterator[Path]:
     disk, made_of = home / "disk", home / "made-of"
     with cache.lock(home / "lock", fcntl.LOCK_EX):
         content = content_of_images()
-        if not made_of.exists() or made_of.read_text() != content:
+        if not disk.exists() or not made_of.exists() or made_of.read_text() != content:
             if os.geteuid() != 0:
                 raise LabError("Docker's images are put onto a disk by root: run this as root, or start Docker")
             print("lab: building Docker's images", file=sys.stderr)
             script = str(Path(__file__).with_name("images.sh"))
-            with cache.lock(disk, fcntl.LOCK_EX):
+            with cache.lock(disk, fcntl.LOCK_EX), tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as work:
                 made_of.unlink(missing_ok=True)
-                _run(["unshare", "--mount", "sh", script, str(disk), str(PROJECT)], "the images could not be built")
+                _run([*_ISOLATED, "sh", script, str(disk), str(PROJECT), work], "the images could not be built")
             made_of.write_text(content)
     with cache.lock(disk, fcntl.LOCK_SH):
         yield disk

@@ -1,20 +1,12 @@
-# Runs as root in a mount namespace of its own: sh images.sh DISK PROJECT. Puts Docker's images onto the image of a
-# disk.
+# Runs as root in mount and PID namespaces of its own: sh images.sh DISK PROJECT WORK. Puts Docker's images onto the
+# image of a disk; WORK is an empty folder.
 #
 # A daemon of its own builds them there; what has not changed since the last time it takes from that disk. The base is
 # $BASE, or Debian's if it can be pulled, or else made of Debian's packages.
 set -e
 disk=$1
 project=$2
-work=$(mktemp -d)
-clean_up() {
-    set +e
-    kill $daemon && wait $daemon
-    umount "$work/data"
-    umount "$work"/exec/netns/*
-    rm -r --one-file-system "$work"
-}
-trap 'clean_up 2>/dev/null' EXIT
+export TMPDIR=$3 work=$3
 mkdir "$work/data"
 # Nothing here has to survive the machine: what is unfinished is made anew.
 if ! mount -o loop,barrier=0 "$disk" "$work/data" 2>/dev/null; then
@@ -27,6 +19,7 @@ export DOCKER_HOST="unix://$work/docker.sock"
 dockerd --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" --host "$DOCKER_HOST" \
     --bridge none --iptables=false --ip6tables=false 2>"$work/log" &
 daemon=$!
+trap 'kill $daemon; wait $daemon; umount "$work/data"' EXIT
 until docker version >/dev/null 2>&1; do
     kill -0 $daemon 2>/dev/null || { tail -3 "$work/log"; exit 1; }
     sleep 0.5

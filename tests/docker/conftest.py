@@ -48,17 +48,25 @@ def docker_setup() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def compose(docker_compose_command: str, docker_compose_project_name: str, docker_compose_file: str) -> list[str]:
+    """Compose's command line for the topology."""
+    words = docker_compose_command.split()
+    return [*words, "--project-name", docker_compose_project_name, "--file", docker_compose_file]
+
+
+@pytest.fixture(scope="session")
 def nothing_left(docker_compose_project_name: str) -> Iterator[None]:
     """Afterwards Docker has nothing of the topology any more."""
     yield
     for kind in ("container", "network", "volume"):
-        assert _list(kind, docker_compose_project_name) == []
+        assert _list(kind, docker_compose_project_name, "--quiet") == []
 
 
 @pytest.fixture(scope="session")
 def nodes(nothing_left: None, docker_services: object, docker_compose_project_name: str) -> Iterator[dict[str, Node]]:  # noqa: ARG001
     """Every container of the topology by the name of its service, ready, with pfkeyx running where it is used."""
-    names = _list("container", docker_compose_project_name, f'{{{{.Label "{_LABEL}.service"}}}} {{{{.ID}}}}')
+    names_and_ids = f'{{{{.Label "{_LABEL}.service"}}}} {{{{.ID}}}}'
+    names = _list("container", docker_compose_project_name, "--format", names_and_ids)
     nodes = {name: Node(container) for name, container in map(str.split, names)}
     for node in nodes.values():
         node.wait_until_ready()
@@ -69,8 +77,8 @@ def nodes(nothing_left: None, docker_services: object, docker_compose_project_na
         node.stop_agent()
 
 
-def _list(kind: str, project: str, form: str = "{{.ID}}") -> list[str]:
-    command = ["docker", kind, "ls", "--filter", f"label={_LABEL}.project={project}", "--format", form]
+def _list(kind: str, project: str, *words: str) -> list[str]:
+    command = ["docker", kind, "ls", "--filter", f"label={_LABEL}.project={project}", *words]
     command += ["--all"] if kind == "container" else []
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 

@@ -25,9 +25,11 @@ def tunnel(nodes: dict[str, Node], lay: Lay) -> Tunnel:
     return lay(End(nodes["client"], MOBILE, f"{CLIENT}/32"), End(nodes["gateway-a"], GATEWAY_A, OFFICE_A))
 
 
-def test_without_the_capability_the_command_says_so_in_one_line() -> None:
-    command = ["docker", "run", "--rm", "--network", "none", "pfkeyx", "sa", "list"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_with_the_capability_the_command_runs_and_without_it_says_so_in_one_line() -> None:
+    run, command = ["docker", "run", "--rm", "--network", "none"], ["pfkeyx", "sa", "list"]
+    done = subprocess.run([*run, "--cap-add", "NET_ADMIN", *command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 SAs\n", "")
+    done = subprocess.run([*run, *command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("pfkeyx: dump SAs: Operation not permitted (needs CAP_NET_ADMIN")
@@ -61,10 +63,19 @@ def test_a_tunnel_goes_with_the_client_through_a_nat_and_back_and_to_ipv6(
         tunnel.wait_for_traffic(MOBILE_6, GATEWAY_A_6)
         nodes["host-a"].ping(CLIENT)
     for name, uplinks in (("client", (MOBILE, HOME)), ("gateway-a", (MOBILE, NAT))):
-        said = "\n".join(nodes[name].log())
+        told = "\n".join(nodes[name].log())
         for here, there in (*((uplink, GATEWAY_A) for uplink in uplinks), (MOBILE_6, GATEWAY_A_6)):
-            assert f"{here} -> {there}" in said
-            assert f"{there} -> {here}" in said
+            assert f"{here} -> {there}" in told
+            assert f"{there} -> {here}" in told
+
+
+def test_a_tunnel_is_listed_and_told_of_where_it_is(compose: list[str], tunnel: Tunnel) -> None:
+    listed = subprocess.run(
+        [*compose, "exec", "-T", "client", "pfkeyx", "tunnel", "list"], capture_output=True, text=True, check=True
+    )
+    assert f"{MOBILE} - {GATEWAY_A}" in listed.stdout
+    told = subprocess.run([*compose, "logs", "gateway-a"], capture_output=True, text=True, check=True)
+    assert f"sa  added  esp {tunnel.outward_spi:#x}" in told.stdout
 
 
 def test_where_a_gateway_fails_the_other_takes_over_at_its_own_address(nodes: dict[str, Node], tunnel: Tunnel) -> None:
