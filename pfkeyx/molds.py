@@ -45,7 +45,8 @@ class Molds(Generic[T]):
 
     def write(self, sa: SA, *what: object) -> tuple[bytearray, T]:
         """Return what is written of an SA, and `what` else the writing takes."""
-        if sa.selector is not None:  # which can be right or wrong beside the SA's own ends
+        # A selector can be right or wrong beside the SA's own ends; and some SAs may have no SPI, and so no marked one.
+        if sa.selector is not None or not sa.id.spi:
             return self._write(sa, *what)
         kind = what, _kind(sa)
         for number, (other, mold) in enumerate(self._molds):
@@ -73,7 +74,10 @@ class _Mold(Generic[T]):
         starts = ((message.find(mark), len(mark)) for mark in _pieces(marked))
         self._places = [slice(start, start + size) for start, size in starts]
         # It is not where a mark stands several times, nowhere, or beside the same bytes.
-        self._is_fit = self._cast(sa) == written[0]
+        trial = self._cast(sa)
+        self._is_fit = trial == written[0]
+        if trial is not None:
+            trial[:] = bytes(len(trial))  # it has keys
 
     def cast(self, sa: SA) -> tuple[bytearray, T] | None:
         """Return the message of another SA of the kind, None where that has to be looked at closer."""
@@ -102,6 +106,9 @@ def _kind(sa: SA) -> tuple[object, ...]:
     encryption, authentication = sa.encryption, sa.authentication
     return (
         _fixed(sa),
+        # What compares as equal and is written otherwise: the form of a window, and a mode that is but a number.
+        sa.replay is not None and sa.replay.extended,
+        sa.mode.__class__,
         sa.source.__class__,
         sa.id.destination.__class__,
         encryption and (encryption.algorithm, encryption.icv_bits, len(encryption.key)),

@@ -11,7 +11,7 @@ import pytest
 from pfkeyx import AES_CBC, HMAC_SHA1, NULL, SA, Authentication, Encryption, Key, PfkeyxError, Protocol, SAFlag
 from pfkeyx.algorithms import DEFLATE
 from pfkeyx.dialect import Dialect
-from pfkeyx.model import IPAddress, any_selector
+from pfkeyx.model import IPAddress, Mode, Replay, SAId, any_selector
 from pfkeyx.molds import Molds
 from pfkeyx.native import ffi
 from pfkeyx.pfkey import PfkeyDialect
@@ -30,6 +30,15 @@ IPCOMP = replace(
     compression=DEFLATE,
     replay_window=0,
 )
+#: A number where a mode should be.
+NUMBER_OF_IPTFS: Any = int(Mode.IPTFS)
+#: Mobile IPv6's SAs have no SPI.
+CARE_OF = SA(
+    SAId(IPv6Address("2001:db8::1"), 0, Protocol(60)),
+    IPv6Address("2001:db8::2"),
+    Mode.ROUTE_OPTIMIZATION,
+    care_of=IPv6Address("2001:db8::3"),
+)
 #: Over PF_KEY no SA can have it whose source is where it begins.
 PREFIX = replace(any_selector(4), source=ip_network("198.51.100.0/24"))
 KINDS = [
@@ -39,6 +48,9 @@ KINDS = [
     INBOUND,
     replace(PLAIN, encryption=Encryption(NULL, Key(b""))),
     replace(PLAIN, selector=PREFIX),
+    CARE_OF,
+    *(replace(PLAIN, replay=Replay(0, 0, (0,), extended=extended)) for extended in (False, True)),
+    *(replace(PLAIN, mode=mode) for mode in (NUMBER_OF_IPTFS, Mode.IPTFS)),
 ]
 DIALECTS = [XfrmDialect, PfkeyDialect]
 
