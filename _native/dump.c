@@ -40,6 +40,7 @@ void pfkeyx_end_entries(struct pfkeyx_entries *entries, const uint8_t *message, 
 static ssize_t receive(int fd, struct pfkeyx_entries *entries)
 {
     ssize_t size;
+    size_t came;
 
     do {
         size = recv(fd, entries->data + entries->size, ROOM, MSG_TRUNC);
@@ -48,11 +49,10 @@ static ssize_t receive(int fd, struct pfkeyx_entries *entries)
         return -errno;
     if (size == 0)
         return -EPIPE;
-    if ((size_t)size > ROOM)
-        return -EMSGSIZE;
-    if (entries->used < entries->size + (size_t)size)
-        entries->used = entries->size + (size_t)size;
-    return size;
+    came = (size_t)size < ROOM ? (size_t)size : ROOM;
+    if (entries->used < entries->size + came)
+        entries->used = entries->size + came;
+    return (size_t)size > ROOM ? -EMSGSIZE : size;
 }
 
 int pfkeyx_receive_entries(int fd, struct pfkeyx_entries *entries, struct pfkeyx_dump *dump, size_t most,
@@ -63,7 +63,8 @@ int pfkeyx_receive_entries(int fd, struct pfkeyx_entries *entries, struct pfkeyx
     int status = 1;
 
     entries->size = entries->last = entries->count = 0;
-    while (status == 1 && all < most) {
+    /* Entries that are padded take more than came. */
+    while (status == 1 && all < most && entries->size < most) {
         status = pfkeyx_grow(&entries->data, &entries->capacity, entries->size, most + ROOM);
         if (status)
             return status;

@@ -431,6 +431,7 @@ static const struct {
     { "entries that end early", entries_that_end_early },
     { "entries of any bytes", entries_of_any_bytes },
     { "dumps of XFRM", xfrm_dumps },
+    { "padded entries", padded_entries },
     { "entries of PF_KEY", pfkey_entries },
     { "dumps of PF_KEY", pfkey_dumps },
     { "headers of PF_KEY", headers },

@@ -19,6 +19,7 @@
 void entries_that_end_early(void);
 void entries_of_any_bytes(void);
 void xfrm_dumps(void);
+void padded_entries(void);
 void policies_at(void);
 void pfkey_entries(void);
 void pfkey_dumps(void);

@@ -175,13 +175,42 @@ void xfrm_dumps(void)
     pfkeyx_entries_release(&got);
 }
 
+/* Entries that are padded take more than came, and the largest datagram has room behind them all the same. */
+void padded_entries(void)
+{
+    static uint8_t largest[128 << 10];
+    struct pfkeyx_entries got = { 0 };
+    struct pfkeyx_dump dump = { .sequence = SEQUENCE, .type = XFRM_MSG_NEWSA };
+    int pair[2];
+
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) == 0);
+    begin(XFRM_MSG_NEWSA, NLM_F_MULTI, sizeof(struct xfrm_usersa_info));
+    put(XFRMA_MAX + 1, "", 1, 1);
+    size -= 3;
+    finish();
+    for (int i = 0; i < 4; i++)
+        send_message(pair[0]);
+    CHECK(send(pair[0], largest, sizeof(largest), 0) == (ssize_t)sizeof(largest));
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 4 * size + 4) == 1 && got.count == 4);
+    CHECK(got.size == 4 * (size + 3));
+    CHECK(pfkeyx_receive_xfrm_dump(pair[1], &got, &dump, 1) == -EBADMSG);
+    close(pair[0]);
+    close(pair[1]);
+    pfkeyx_entries_release(&got);
+}
+
 /* Puts a policy with templates in a mode, each from and to an address of IPv4, behind what is in a block. */
 static size_t put_policy(uint8_t *block, uint8_t mode, size_t templates, uint8_t from, uint8_t to)
 {
-    struct xfrm_user_tmpl template[2] = { 0 };
+    struct xfrm_user_tmpl template[2];
 
+    /* Behind an address of IPv4 there may be anything. */
+    memset(template, 0xff, sizeof(template));
     for (size_t i = 0; i < templates; i++) {
+        template[i].family = AF_INET;
         template[i].mode = mode;
+        memset(&template[i].saddr, 0, 4);
+        memset(&template[i].id.daddr, 0, 4);
         memcpy(&template[i].saddr, (uint8_t[]){ 192, 0, 2, from }, from ? 4 : 0);
         memcpy(&template[i].id.daddr, (uint8_t[]){ 192, 0, 2, to }, to ? 4 : 0);
     }
