@@ -215,10 +215,11 @@ static int is_at(const struct xfrm_user_tmpl *template, const struct pfkeyx_plac
 static int may_be_at(const struct xfrm_user_tmpl *template, const struct pfkeyx_place *places, size_t number)
 {
     static const xfrm_address_t any;
+    size_t length = template->family == AF_INET ? sizeof(any.a4) : sizeof(any);
 
     if (template->mode != XFRM_MODE_TUNNEL && template->mode != XFRM_MODE_BEET && template->mode != PFKEYX_MODE_IPTFS)
         return 1; /* the SA is looked for where the hosts are, or the tunnel around it */
-    if (!memcmp(&template->saddr, &any, sizeof(any)) || !memcmp(&template->id.daddr, &any, sizeof(any)))
+    if (!memcmp(&template->saddr, &any, length) || !memcmp(&template->id.daddr, &any, length))
         return 1;
     for (size_t i = 0; i < number; i++)
         if (is_at(template, &places[i]))
