@@ -218,7 +218,8 @@ def _differing(value: Deferred, other: Deferred) -> Collection[str]:
     if root is others_root:
         return names | others_names
     origin, others_origin = origin_of(root), origin_of(others_root)
-    if origin is None or others_origin is None:
+    # What the two interfaces tell has nothing in common.
+    if origin is None or origin.__class__ is not others_origin.__class__:
         return value.__match_args__
     readers, others_readers = _readers_of(root), _readers_of(others_root)
     differing: Set[str] = readers.differing(origin, others_origin)

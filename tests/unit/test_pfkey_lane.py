@@ -17,8 +17,10 @@ from pfkeyx.model.deferred import same
 from pfkeyx.pfkey import PfkeyDialect, codec
 from pfkeyx.pfkey.entry import Entry
 from pfkeyx.pfkey.message import ExtensionType, MessageType, read
+from pfkeyx.xfrm import codec as xfrm_codec
 from tests.captures import read_captures
 from tests.unit.test_pfkey_codec import POLICY, SA_, policies, sas, sent
+from tests.unit.xfrm_bytes import told_policy, told_sa
 
 PFKEY = PfkeyDialect()
 SA_MESSAGE, POLICY_MESSAGE = sent(PFKEY.add_sa(SA_)), sent(PFKEY.add_policy(POLICY))
@@ -39,6 +41,17 @@ def test_an_sa_is_read_like_the_whole_message(sa: SA) -> None:
 def test_a_policy_is_read_like_the_whole_message(policy: Policy) -> None:
     data = sent(PFKEY.add_policy(policy))
     assert codec.read_policy(data) == codec.decode_policy(read(data))
+
+
+def test_what_both_interfaces_tell_of_the_same_is_equal_field_by_field() -> None:
+    for pfkey, xfrm in (
+        (codec.read_sa(SA_MESSAGE), xfrm_codec.read_sa(told_sa(SA_))),
+        (codec.read_policy(POLICY_MESSAGE), xfrm_codec.read_policy(told_policy(POLICY))),
+    ):
+        names = [field.name for field in fields(pfkey)]
+        differing = [name for name in names if getattr(pfkey, name) != getattr(xfrm, name)]
+        assert (pfkey == xfrm, xfrm == pfkey) == (not differing, not differing)
+        assert [name for name in names if not same(xfrm, pfkey, [name])] == differing
 
 
 def test_what_kernels_told_of_sas_and_policies_is_read_like_the_whole_messages() -> None:
