@@ -71,6 +71,7 @@ def migrate(
             raise InvalidRequestError(f"migrate {update}: {_outrun(what, plan)} since this plan was made; plan again")
     else:
         plan, before = yield from _plan(dialect, update, None, hold=False)
+    plan.of(None)  # keys of others too, which nobody asks for any more
     if refusals := plan.refusals(accept):
         losses = "; ".join(f"Loss.{loss.name}: {loss.value}" for loss in refusals)
         raise UnsupportedError(f"moving {update} without a loss", f"accept it, or leave them: {losses}")

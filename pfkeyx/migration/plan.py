@@ -226,7 +226,7 @@ class MigrationPlan:
     method: Method | None = None
     hold: bool = False
     left: tuple[Left, ...] = ()
-    #: What it was made of, as long as it is the plan that was made of that.
+    #: What it was made of, until it is carried out.
     made_of: Any = field(default=None, init=False, compare=False, repr=False)
 
     def of(self, made_of: object) -> "MigrationPlan":

@@ -22,7 +22,7 @@ FEW = 64
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The SAs and policies that an update may be about, by handle; and all policies, those of sockets too."""
+    """The SAs and policies that an update may be about, by handle; and all such policies, those of sockets too."""
 
     sas: dict[Handle, SA]
     policies: dict[Handle, Policy]
@@ -109,9 +109,9 @@ def _read_singly(get: Callable[[Any], Request[T]], wanted: Mapping[Handle, Any])
     if len(wanted) > FEW:
         return None
     found = yield from ask_each([get(each) for each in wanted.values()])
-    there = {value.handle: value for value in found if value is not None}
-    # An SA without a mark is found by any.
-    return there if there.keys() <= wanted.keys() else None
+    there = {handle: value for handle, value in zip(wanted, found, strict=True) if value is not None}
+    # An SA without a mark is found by any, and hides one that has it.
+    return there if all(value.handle == handle for handle, value in there.items()) else None
 
 
 def _host(address: IPAddress | None) -> Prefix | None:

@@ -32,7 +32,7 @@ from pfkeyx import (
     UnsupportedError,
     Usage,
 )
-from pfkeyx.migration.reading import FEW
+from pfkeyx.migration.reading import FEW, read_back
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
 from tests.unit.samples import INBOUND, LOCAL, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, SECRET, UPDATE, USAGE
@@ -374,6 +374,19 @@ def test_where_another_sa_is_read_back_everything_is_looked_at() -> None:
     assert kernel.is_finished
 
 
+def test_where_one_sa_hides_another_that_is_read_back_everything_is_looked_at() -> None:
+    # The kernel finds an SA without a mark by any.
+    hidden = [replace(sa, id=replace(sa.id, mark=Mark(1))) for sa in (OUTBOUND, NEW_OUTBOUND)]
+    old, new = state([*SAS, hidden[0]], list(POLICIES)), state([*NEW_SAS, hidden[1]], NEW_POLICIES)
+    told = {OUTBOUND.id: NEW_OUTBOUND, hidden[0].id: NEW_OUTBOUND, NEW_INBOUND.id: NEW_INBOUND}
+    steps = migrate(PROBES + old)[1].plan_migration(UPDATE).steps
+    ids = dict.fromkeys(sa.id for step in steps for move in step.sas for sa in (move.after, move.before))
+    kernel, engine = migrate([*(("get SA", told.get(it, Refusal(errno.ESRCH))) for it in ids), *new])
+    snapshot = engine.run(lambda dialect: read_back(dialect, UPDATE, steps))
+    assert {sa.id.mark for sa in snapshot.sas.values()} == {None, Mark(1)}
+    assert kernel.is_finished
+
+
 def test_of_many_sas_no_place_is_asked_for_alone() -> None:
     many = [replace(INBOUND, id=replace(INBOUND.id, spi=0x1000 + number)) for number in range(FEW + 1)]
     dumps: Script = [("dump SAs", many), *([("dump SAs", [])] * 5), ("dump policies", list(POLICIES))]
@@ -397,6 +410,12 @@ def planned_then(script: Script, probes: Script = PROBES) -> tuple[ScriptedKerne
     """Return a plan, and an engine whose kernel goes on by a script."""
     kernel, engine = migrate(probes + OLD_STATE + script)
     return kernel, engine, engine.plan_migration(UPDATE)
+
+
+def test_what_a_plan_was_made_of_is_forgotten_when_it_is_carried_out() -> None:
+    _, engine, plan = planned_then(OLD_STATE + WHOLE + FOUND)
+    assert plan.made_of is not None
+    assert engine.migrate(plan).plan.made_of is None
 
 
 def test_a_plan_stands_while_nothing_but_counters_has_changed() -> None:
