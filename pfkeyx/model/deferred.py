@@ -27,7 +27,7 @@ class Readers(Protocol):
         """Readers of the same, without what the kernel counts."""
 
     def __getitem__(self, name: str) -> Callable[[Any], Any]:
-        """Return what reads a field, or the handle, and never fails."""
+        """Return what reads a field, or the handle; raises `KeyError` where there is no such."""
 
     def differing(self, origin: Any, other: Any) -> Set[str]:
         """Return the names of the fields that may differ between what is read of two origins."""
