@@ -1,6 +1,7 @@
 """The lab's matrix, its rules, and the audit of the kernel tests' skips; nothing is booted or fetched."""
 
 import configparser
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -244,3 +245,23 @@ def test_the_images_are_built_anew_when_what_is_in_them_changes(
     assert containers.content_of_images() == first
     (tmp_path / "code/module.py").write_text("one = 2\n")
     assert containers.content_of_images() != first
+
+
+def _with_programs(folder: Path, **scripts: str) -> dict[str, str]:
+    """Return an environment in which shell scripts stand in for programs."""
+    for name, script in scripts.items():
+        program = folder / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "BASE": ""}
+
+
+def test_a_base_that_could_not_be_made_is_not_kept(tmp_path: Path) -> None:
+    docker = f'echo "$1" >>{tmp_path}/called; case $1 in image|pull) exit 1; esac'
+    environment = _with_programs(tmp_path, docker=docker, mmdebstrap="exit 3")
+    environment["TMPDIR"] = str(tmp_path / "left")
+    (tmp_path / "left").mkdir()
+    build = subprocess.run([PROJECT / "docker/build"], env=environment, capture_output=True, check=False)
+    assert build.returncode == 3
+    assert (tmp_path / "called").read_text().split() == ["image", "pull"]
+    assert not list((tmp_path / "left").iterdir())
