@@ -80,6 +80,8 @@ def build(kernel: Kernel, image: Image) -> Path:
             for tool, package in _BUILDERS.items():
                 tools.find(tool, package)
             print(f"lab: building {image.release} for user mode, which takes some minutes", file=sys.stderr)
+            for leftover in image.modules.glob(".user-mode-*"):
+                shutil.rmtree(leftover)
             home.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".user-mode-", dir=image.modules) as folder:
                 packages = debian.fetch_source(kernel.suites, Path(folder, "apt"), image.release, image.series)

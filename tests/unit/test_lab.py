@@ -218,12 +218,14 @@ def test_a_kernel_in_user_mode_is_built_once_for_each_configuration(
     monkeypatch.setattr("lab.tools.shutil.which", lambda name, **_: name)
     kernel, image = kernels.load().kernel("7"), cache.Image("7.3.4", tmp_path, tmp_path)
     programs = []
+    (tmp_path / ".user-mode-interrupted/source").mkdir(parents=True)
     for asked in ("one", "other", "one"):
         config.write_text(asked)
         programs.append(user_mode.build(kernel, image))
     assert programs[0] == programs[2] != programs[1]
     assert len(built) == 2
     assert all(program.exists() for program in programs)
+    assert not list(tmp_path.glob(".user-mode-*"))
 
 
 def test_the_command_is_executable_and_lists_the_matrix() -> None:
