@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lab import LabError, cache, kernels, tools, user_mode
@@ -58,29 +58,35 @@ def _boot(command: Sequence[str]) -> int:
     for program, package in (("dockerd", "docker.io"), ("mmdebstrap", "mmdebstrap"), ("mkfs.ext4", "e2fsprogs")):
         tools.find(program, package)
     kernel = next(kernel for kernel in kernels.load().kernels.values() if kernel.user_mode)
-    with _disk() as disk:
+    with disk_of_images() as disk:
         return user_mode.run(kernel, Job(("sh", str(_IN_GUEST), *command)), disk)
 
 
 @contextmanager
-def _disk() -> Iterator[Path]:
+def disk_of_images() -> Iterator[Path]:
     """Provide the image of a disk with Docker's images as the project is now, and keep it as it is."""
     home = cache.folder() / "docker"
     home.mkdir(parents=True, exist_ok=True)
-    disk, made_of = home / "disk", home / "made-of"
-    with cache.lock(home / "lock", fcntl.LOCK_EX):
-        content = content_of_images()
-        if not disk.exists() or not made_of.exists() or made_of.read_text() != content:
-            if os.geteuid() != 0:
-                raise LabError("Docker's images are put onto a disk by root: run this as root, or start Docker")
-            print("lab: building Docker's images", file=sys.stderr)
-            script = str(Path(__file__).with_name("images.sh"))
-            with cache.lock(disk, fcntl.LOCK_EX), tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as work:
-                made_of.unlink(missing_ok=True)
-                _run([*_ISOLATED, "sh", script, str(disk), str(PROJECT), work], "the images could not be built")
-            made_of.write_text(content)
-    with cache.lock(disk, fcntl.LOCK_SH):
+    disk = home / "disk"
+    with ExitStack() as in_use:
+        with cache.lock(home / "lock", fcntl.LOCK_EX):
+            _build_unless_current(disk, home / "made-of")
+            in_use.enter_context(cache.lock(disk, fcntl.LOCK_SH))
         yield disk
+
+
+def _build_unless_current(disk: Path, made_of: Path) -> None:
+    content = content_of_images()
+    if disk.exists() and made_of.exists() and made_of.read_text() == content:
+        return
+    if os.geteuid() != 0:
+        raise LabError("Docker's images are put onto a disk by root: run this as root, or start Docker")
+    print("lab: building Docker's images", file=sys.stderr)
+    script = str(Path(__file__).with_name("images.sh"))
+    with cache.lock(disk, fcntl.LOCK_EX), tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as work:
+        made_of.unlink(missing_ok=True)
+        _run([*_ISOLATED, "sh", script, str(disk), str(PROJECT), work], "the images could not be built")
+    made_of.write_text(content)
 
 
 def content_of_images() -> str:

@@ -1,9 +1,11 @@
 """The lab's matrix, its rules, and the audit of the kernel tests' skips; nothing is booted or fetched."""
 
 import configparser
+import fcntl
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -247,6 +249,27 @@ def test_the_images_are_built_anew_when_what_is_in_them_changes(
     assert containers.content_of_images() == first
     (tmp_path / "code/module.py").write_text("one = 2\n")
     assert containers.content_of_images() != first
+
+
+def test_no_other_clone_builds_the_images_before_they_are_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "docker"
+    lock = cache.lock
+
+    def lock_while_none_builds(path: Path, operation: int) -> AbstractContextManager[None]:
+        if operation == fcntl.LOCK_SH:
+            with pytest.raises(BlockingIOError), lock(home / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+                pass
+        return lock(path, operation)
+
+    monkeypatch.setenv("PFKEYX_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "lock", lock_while_none_builds)
+    home.mkdir()
+    (home / "disk").touch()
+    (home / "made-of").write_text(containers.content_of_images())
+    with containers.disk_of_images() as disk, pytest.raises(BlockingIOError), lock(disk, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        pass
 
 
 def _with_programs(folder: Path, **scripts: str) -> dict[str, str]:
