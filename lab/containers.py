@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lab import LabError, cache, kernels, tools, user_mode
-from lab.job import Job, status_of
+from lab.job import Job, run_in_session, status_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 #: However its first process ends, no other is left, and nothing mounted.
@@ -36,7 +36,7 @@ def _run_with_docker(command: Sequence[str]) -> int:
     if _daemon_is_there():
         _run([str(PROJECT / "docker/build")], "the images could not be built")
         if _daemon_has_ipsec():
-            return subprocess.run(command, check=False).returncode
+            return run_in_session(command)
     return _boot(command)
 
 

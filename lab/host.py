@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from lab import LabError, tools
-from lab.job import TIMED_OUT, Job
+from lab.job import Job, run_in_session
 
 _PROBE = Path(__file__).with_name("probe.py")
 
@@ -26,22 +25,12 @@ def can_run() -> bool:
 def run(job: Job) -> int:
     """Run the job on the host's kernel and return its exit status, or `TIMED_OUT`."""
     in_namespace = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh", *job.command]
-    process = subprocess.Popen(
+    return run_in_session(
         [*_enter_namespace(), *in_namespace],
         stdin=subprocess.DEVNULL,
-        env=job.environment("host"),
-        start_new_session=True,
+        environment=job.environment("host"),
+        timeout_s=job.timeout_s,
     )
-    try:
-        status = process.wait(job.timeout_s)
-    except subprocess.TimeoutExpired:
-        print("lab: the time limit is over, the command is stopped", file=sys.stderr)
-        return TIMED_OUT
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    return status if status >= 0 else 128 - status
 
 
 def _enter_namespace() -> list[str]:

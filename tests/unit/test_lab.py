@@ -3,6 +3,7 @@
 import configparser
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from contextlib import AbstractContextManager
@@ -290,3 +291,39 @@ def test_a_base_that_could_not_be_made_is_not_kept(tmp_path: Path) -> None:
     assert build.returncode == 3
     assert (tmp_path / "called").read_text().split() == ["image", "pull"]
     assert not list((tmp_path / "left").iterdir())
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_beside_docker_may_take_down_what_it_made_when_it_is_interrupted(
+    ending: signal.Signals, tmp_path: Path
+) -> None:
+    script = "trap 'sleep 0.5; echo down; exit' INT; echo up; while :; do sleep 0.1; done"
+    with subprocess.Popen(
+        [sys.executable, PROJECT / "lab/docker", "--", "sh", "-c", script],
+        env=_with_programs(tmp_path, docker=""),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as lab:
+        assert lab.stdout
+        assert lab.stdout.readline() == "up\n"
+        lab.send_signal(ending)
+        assert lab.communicate() == ("down\n", "lab: interrupted\n")
+    assert lab.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        (["no-such-command"], 125, "lab: no-such-command cannot be run: No such file or directory\n"),
+        (["sh", "-c", "kill -KILL $$"], 128 + signal.SIGKILL, ""),
+    ],
+)
+def test_the_status_of_a_command_beside_docker_is_one_that_a_shell_would_give(
+    command: list[str], status: int, said: str, tmp_path: Path
+) -> None:
+    environment = _with_programs(tmp_path, docker="")
+    done = subprocess.run(
+        [PROJECT / "lab/docker", "--", *command], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (status, said)
