@@ -38,6 +38,8 @@ def _run(matrix: Matrix, options: argparse.Namespace) -> int:
     for folder in job.rwdirs:
         if not folder.is_dir():
             raise LabError(f"{folder} is no folder: give --rwdir one that exists")
+    if name == _HOST and options.user_mode:
+        raise LabError("the host's own kernel does not run in user mode: name one of kernels.toml")
     if name == _HOST or (name is None and not options.user_mode and host.can_run()):
         return host.run(job)
     kernel = matrix.kernel(name or matrix.default)

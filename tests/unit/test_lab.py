@@ -189,6 +189,11 @@ def test_a_kernel_in_user_mode_is_a_stock_one_with_one_cpu(
     assert "in user mode is a stock one with one CPU" in capsys.readouterr().err
 
 
+def test_the_hosts_own_kernel_is_not_run_in_user_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--kernel", "host", "--user-mode", "--", "true"]) == 125
+    assert capsys.readouterr().err == "lab: the host's own kernel does not run in user mode: name one of kernels.toml\n"
+
+
 def test_a_packaged_kernel_in_user_mode_comes_with_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unpack(_packages: object, tree: Path) -> None:
         (tree / "usr/lib/uml/modules/6.1.176").mkdir(parents=True)
