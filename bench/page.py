@@ -40,9 +40,11 @@ What a profiler shows of what is above the floor:
   microsecond, for three Python objects, where nothing of it is looked at. A number costs half a microsecond more when
   it is, an address or an identity four to eight.
 - **Moving a gateway.** Python executes some two thousand calls a tunnel, half of them to know what belongs together and
-  to choose the method.
+  to choose the method. Among ten thousand tunnels the kernel takes as long for the messages of a move as for those of
+  get, delete and add, so that nobody could be twice as fast there.
 - **Moving one tunnel among many.** The kernel can choose SAs for a dump but no policies: all of them are read once. C
-  passes over those at other ends.
+  passes over those at other ends. For the kernel to tell of 30,000 policies takes six times as long as to move one
+  tunnel alone.
 - **PF_KEY.** Each SA is a message and a system call of its own, on both sides.
 - **One request.** Python makes it, runs its operation and finds whose the answer is; under asyncio the event loop has a
   turn besides.
