@@ -24,7 +24,7 @@ Measured with Linux {kernel}{ground}, Python {python}, {machine}.
 Only ratios say something: times are the machine's. Of the peers, `setkey` is not in Debian any more, so it is not here.
 """
 _USER_MODE = """\
-The kernel ran in user mode, as a program of the machine, since there is no KVM here ([lab](../../lab/README.md)). Its
+The kernel ran in user mode, as a program of the machine, so that nothing is emulated ([lab](../../lab/README.md)). Its
 code and Python's run as fast as they do elsewhere; to enter the kernel, to start a process and to touch a new page of
 memory takes many times as long: 12 and 39 µs were seen, against 0.6 and 7 outside. That is on both sides of each ratio,
 but Python needs more memory than the floor. Where the rounds lie far apart, the machine had others at work.
