@@ -414,6 +414,18 @@ static void open_refuses_what_is_no_namespace(void)
     close(pair[1]);
 }
 
+int find_in_block(int (*find)(const uint8_t *, size_t, uint16_t *), const uint8_t *data, size_t size, uint16_t *places)
+{
+    uint8_t *block = malloc(size ? size : 1);
+    int status;
+
+    CHECK(block);
+    memcpy(block, data, size);
+    status = find(block, size, places);
+    free(block);
+    return status;
+}
+
 static const struct {
     const char *name;
     void (*run)(void);

@@ -52,14 +52,7 @@ static void put_policy(void)
 
 static int extensions_of(const uint8_t *data, size_t size, uint16_t *places)
 {
-    uint8_t *block = malloc(size ? size : 1);
-    int status;
-
-    CHECK(block);
-    memcpy(block, data, size);
-    status = pfkeyx_pfkey_extensions(block, size, places);
-    free(block);
-    return status;
+    return find_in_block(pfkeyx_pfkey_extensions, data, size, places);
 }
 
 static void cut(void)

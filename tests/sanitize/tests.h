@@ -4,6 +4,7 @@
 #ifndef TESTS_H
 #define TESTS_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,9 @@
             exit(1);                                                                                \
         }                                                                                           \
     } while (0)
+
+/* What is found in a heap block of exactly the data's size. */
+int find_in_block(int (*find)(const uint8_t *, size_t, uint16_t *), const uint8_t *data, size_t size, uint16_t *places);
 
 void entries_that_end_early(void);
 void entries_of_any_bytes(void);

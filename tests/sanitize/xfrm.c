@@ -67,14 +67,7 @@ static void put_sa(void)
 
 static int attributes_of(const uint8_t *data, size_t length, uint16_t *places)
 {
-    uint8_t *block = malloc(length ? length : 1);
-    int status;
-
-    CHECK(block);
-    memcpy(block, data, length);
-    status = pfkeyx_xfrm_attributes(block, length, places);
-    free(block);
-    return status;
+    return find_in_block(pfkeyx_xfrm_attributes, data, length, places);
 }
 
 void entries_that_end_early(void)
