@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,6 @@ class Ground:
         self._numbers = count()
         self.stack = ExitStack()
         self.xfrm = self.stack.enter_context(Engine.open("xfrm"))
-        self.pfkey = self.stack.enter_context(Engine.open("pfkey"))
         self.stack.callback(self.flush)
         self._runner = self.stack.enter_context(asyncio.Runner())
 
@@ -38,6 +38,11 @@ class Ground:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stack.close()
+
+    @cached_property
+    def pfkey(self) -> Engine:
+        """An engine of PF_KEY, opened by whoever wants one: the kernel does more while there is a socket of it."""
+        return self.stack.enter_context(Engine.open("pfkey"))
 
     def open_for_asyncio(self, name: EngineName = "xfrm") -> AsyncEngine:
         """Open another engine, for `await_`."""

@@ -114,15 +114,14 @@ class XfrmTransport:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-        if self._aside is not None:
-            self._aside.close()
+        self._close_aside()
 
     def another(self) -> "XfrmTransport":
         """Open a further socket in the same namespace."""
         return XfrmTransport(self._netns)
 
     def aside(self) -> Transport:
-        """Return a transport of PF_KEY, which is opened when it is wanted first; see `Transport.aside`."""
+        """Return a transport of PF_KEY, which is open until this one is asked something; see `Transport.aside`."""
         if self.fileno() < 0:
             raise ClosedError()
         if self._aside is None:
@@ -131,6 +130,11 @@ class XfrmTransport:
             self._aside = _open_in_namespace_of(self._socket, self._open_aside)
         return self._aside
 
+    def _close_aside(self) -> None:
+        if self._aside is not None:
+            self._aside.close()
+            self._aside = None
+
     def has_sent(self, sender: int, sequence: int) -> bool:
         """Return whether a change with this nlmsg_pid and nlmsg_seq was asked for here."""
         # Others' PF_KEY sockets are announced under numbers of their own choice, a process's id often.
@@ -138,6 +142,8 @@ class XfrmTransport:
 
     def exchange(self, batch: Batch) -> Exchange:
         """Send a batch and return, in order, each one's reply or `KernelError`; see `Transport.exchange`."""
+        # While any socket of PF_KEY is open, the kernel tells it of every change, which is half of a change's work.
+        self._close_aside()
         replies: list[Any] = []
         taken = 0
         for requests in self._datagrams(batch):

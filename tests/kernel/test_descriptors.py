@@ -12,6 +12,7 @@ from pfkeyx import (
     AsyncEngine,
     ClosedError,
     Engine,
+    Feature,
     KernelError,
     NotFoundError,
     NotPermittedError,
@@ -45,6 +46,16 @@ def test_what_is_refused_leaves_no_descriptor_open(engine_name: EngineName) -> N
         with pytest.raises(ClosedError):
             engine.watch()
     assert _descriptors() == before
+
+
+def test_of_what_is_asked_over_pfkey_beside_xfrm_no_socket_stays_that_the_kernel_would_tell_of_every_change(
+    own_network_namespace: None,  # noqa: ARG001
+) -> None:
+    with Engine.open("xfrm") as engine:
+        before = _descriptors()
+        engine.supports(Feature.ADDRUPDATE)
+        engine.get_sad_info()
+        assert _descriptors() == before
 
 
 async def test_what_is_refused_or_cancelled_in_asyncio_leaves_no_descriptor_open(engine_name: EngineName) -> None:
