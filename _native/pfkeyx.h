@@ -308,6 +308,22 @@ struct pfkeyx_place {
 size_t pfkeyx_policies_at(const uint8_t *entries, size_t count, const struct pfkeyx_place *places, size_t number,
                           uint32_t found[]);
 
+/* In what two messages about SAs, or about policies, differ beside their headers: in nothing, in what the kernel counts
+ * alone (uses, sequence numbers, failures; a policy's index), or in more, as far as that can be told. */
+#define PFKEYX_SAME 0
+#define PFKEYX_COUNTS_DIFFER 1
+#define PFKEYX_DIFFERS 2
+int pfkeyx_xfrm_compare(const uint8_t *one, size_t one_size, const uint8_t *other, size_t other_size);
+
+/* What SAs, or policies, are found by, as bytes: equal where the identities are, and in one order. An SA takes
+ * PFKEYX_SA_HANDLE: protocol, SPI, version of IP, destination, value and mask of the mark. A policy takes
+ * PFKEYX_POLICY_HANDLE: direction, version of IP, source, destination, lengths of their prefixes, protocol, type, value
+ * and mask of the ports of source and destination (of a mask that is not 0), interface, user, value and mask of the
+ * mark, if_id. Numbers are in network order. A policy with a security context has zeros. */
+#define PFKEYX_SA_HANDLE 30
+#define PFKEYX_POLICY_HANDLE 66
+void pfkeyx_xfrm_handles(const uint8_t *entries, size_t count, uint8_t handles[]);
+
 /* cffi reads up to here */
 
 #endif

@@ -88,7 +88,8 @@ class Joined(Sequence[T]):
     """
 
     def __init__(self, parts: Sequence[Sequence[T]]) -> None:
-        self._parts = parts
+        #: What it is made of.
+        self.parts = parts
         self._ends = list(accumulate(map(len, parts)))
 
     def __len__(self) -> int:
@@ -99,10 +100,10 @@ class Joined(Sequence[T]):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
         part = bisect_right(self._ends, number)
-        return self._parts[part][number - self._ends[part]]
+        return self.parts[part][number - self._ends[part]]
 
     def __iter__(self) -> Iterator[T]:
-        return chain.from_iterable(self._parts)
+        return chain.from_iterable(self.parts)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (Joined, list)):

@@ -7,12 +7,13 @@ from ipaddress import ip_network
 from typing import Any, TypeVar
 
 from pfkeyx.dialect import Dialect
+from pfkeyx.entries import Entries
 from pfkeyx.migration.plan import PolicyMove, SAMove, Step
 from pfkeyx.migration.templates import concerns
 from pfkeyx.migration.update import AddressUpdate, ends_of
 from pfkeyx.model import SA, AddressPair, IPAddress, Policy, Prefix, SAFilter
 from pfkeyx.model.deferred import Handle, same_but
-from pfkeyx.operation import Operation, Request, ask, ask_each, keep
+from pfkeyx.operation import Joined, Operation, Request, ask, ask_each, keep
 
 T = TypeVar("T", SA, Policy)
 
@@ -75,8 +76,14 @@ def _dump_sas(dialect: Dialect, filters: Iterable[SAFilter], sas: dict[Handle, S
     for matching in wanted:
         if matching.source is not None and SAFilter(destination=matching.destination) in wanted:
             continue  # the wider one brings these too
-        for sa in (yield from ask(dialect.dump_sas(matching))):
+        for sa in _known((yield from ask(dialect.dump_sas(matching)))):
             sas[sa.handle] = sa
+
+
+def _known(values: Sequence[T]) -> Iterator[T]:
+    """Yield values, with their handles where these can be found together."""
+    for part in values.parts if isinstance(values, Joined) else (values,):
+        yield from part.with_handles() if isinstance(part, Entries) else part
 
 
 def _between(update: AddressUpdate) -> Iterator[SAFilter]:

@@ -5,12 +5,12 @@ from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
-__all__ = ["Deferred", "Handle", "Readers", "changed", "origin_of", "root_of", "same", "same_but"]
+__all__ = ["Deferred", "Handle", "Readers", "changed", "origin_of", "root_of", "same", "same_but", "set_handle"]
 
 T = TypeVar("T", bound="Deferred")
 
-#: An identity as numbers and bytes: equal where the identities are, and sooner made, looked up and put in order.
-Handle = tuple[Any, ...]
+#: An identity as bytes: equal where the identities are, and sooner made, looked up and put in order.
+Handle = bytes
 
 
 _NO_NAMES: Set[str] = frozenset()
@@ -27,7 +27,7 @@ class Readers(Protocol):
         """Readers of the same, without what the kernel counts."""
 
     def __getitem__(self, name: str) -> Callable[[Any], Any]:
-        """Return what reads a field, or the handle; raises `KeyError` where there is no such."""
+        """Return what reads a field; raises `KeyError` where there is no such."""
 
     def differing(self, origin: Any, other: Any) -> Set[str]:
         """Return the names of the fields that may differ between what is read of two origins."""
@@ -71,7 +71,7 @@ class Deferred:
         return value
 
     def make_handle(self) -> Handle:
-        """Return the handle of a value whose identity is not read."""
+        """Return the handle by the identity."""
         raise NotImplementedError
 
     def as_written(self) -> Self:
@@ -106,7 +106,7 @@ class Deferred:
                 read = _readers_of(self)[name]
             except (AttributeError, KeyError):
                 if name == "handle":
-                    _set_handle(self, self.make_handle())
+                    set_handle(self, self.make_handle())
                     return self.handle
                 complaint = f"{type(self).__name__!r} object has no attribute {name!r}"
                 raise AttributeError(complaint, name=name, obj=self) from None
@@ -136,7 +136,7 @@ else:
         for name, field in fields.items():
             _set(made, name, field)
         if not value.identifying.isdisjoint(fields):
-            _set_handle(made, made.make_handle())
+            set_handle(made, made.make_handle())
         return made
 
 
@@ -236,4 +236,5 @@ _set = object.__setattr__
 _set_origin, _origin_of = (getattr(Deferred.__dict__["_origin"], name) for name in ("__set__", "__get__"))
 _set_readers, _readers_of = (getattr(Deferred.__dict__["_readers"], name) for name in ("__set__", "__get__"))
 _set_changed, _changed_of = (getattr(Deferred.__dict__["_changed"], name) for name in ("__set__", "__get__"))
-_set_handle = Deferred.__dict__["handle"].__set__
+#: Lets a value have the handle that somebody else has worked out.
+set_handle: Callable[[Deferred, Handle], None] = Deferred.__dict__["handle"].__set__

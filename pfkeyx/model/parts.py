@@ -87,14 +87,13 @@ class Mark:
         return f"{self.value:#x}/{self.mask:#x}"
 
 
+#: What any packet has, and what is as good as none.
+NO_MARK = Mark(0, 0)
+
+
 def found_by(mark: Mark | None, if_id: int = 0) -> str:
     """Return, for people, what an SA or a policy is found by beside its addresses, beginning with a space."""
     return (f" mark {mark}" if mark is not None else "") + (f" if_id {if_id}" if if_id else "")
-
-
-def mark_handle(mark: Mark | None) -> tuple[int, ...]:
-    """Return a mark as a part of a handle."""
-    return () if mark is None else (mark.value, mark.mask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from struct import Struct
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from pfkeyx.model.numbers import (
 )
 from pfkeyx.model.parts import (
     NO_LIMITS,
+    NO_MARK,
     Attribute,
     Lifetime,
     Mark,
@@ -26,8 +28,10 @@ from pfkeyx.model.parts import (
     SecurityContext,
     Usage,
     found_by,
-    mark_handle,
 )
+
+#: As the C core has them of what is read (PFKEYX_POLICY_HANDLE).
+_HANDLE = Struct(">BB16s16s4B4HiIIII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +66,25 @@ class PolicyId:
 
     @property
     def handle(self) -> Handle:
-        """The identity, for looking up: numbers and bytes."""
-        selector, context = self.selector, self.security_context
+        """The identity as bytes, for looking up."""
+        selector, mark, context = self.selector, self.mark or NO_MARK, self.security_context
         source, destination = selector.source, selector.destination
-        return (
-            self.direction,
+        handle = _HANDLE.pack(
+            *(self.direction, source.version),
             *(prefix_address(source).packed, prefix_address(destination).packed),
-            *(prefix_length(source), prefix_length(destination), selector.protocol),
-            *(_port_handle(selector.source_port), _port_handle(selector.destination_port)),
-            *(selector.interface_index, selector.user, mark_handle(self.mark), self.if_id, self.type),
-            () if context is None else (context.context, context.algorithm, context.doi),
+            *(prefix_length(source), prefix_length(destination), selector.protocol, self.type),
+            *(*_port_handle(selector.source_port), *_port_handle(selector.destination_port)),
+            *(selector.interface_index, selector.user, mark.value, mark.mask, self.if_id),
         )
+        return handle if context is None else handle + bytes((context.algorithm, context.doi)) + context.context
 
     def __str__(self) -> str:
         policy_type = f" {self.type}" if self.type else ""
         return f"{self.direction} {self.selector}{policy_type}{found_by(self.mark, self.if_id)}"
 
 
-def _port_handle(port: Port | None) -> Handle:
-    return () if port is None else (port.value, port.mask)
+def _port_handle(port: Port | None) -> tuple[int, int]:
+    return (0, 0) if port is None or not port.mask else (port.value, port.mask)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from struct import Struct
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from pfkeyx.model.deferred import Deferred, Handle, changed
 from pfkeyx.model.numbers import NO_EXTRA_FLAGS, NO_FLAGS, Direction, Mode, Protocol, SAExtraFlag, SAFlag, SAState
 from pfkeyx.model.parts import (
     NO_LIMITS,
+    NO_MARK,
     Attribute,
     Authentication,
     Encap,
@@ -25,8 +27,10 @@ from pfkeyx.model.parts import (
     SecurityContext,
     Usage,
     found_by,
-    mark_handle,
 )
+
+#: As the C core has them of what is read (PFKEYX_SA_HANDLE).
+_HANDLE = Struct(">BIB16sII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,9 @@ class SAId:
 
     @property
     def handle(self) -> Handle:
-        """The identity, for looking up: numbers and bytes."""
-        return self.protocol, self.spi, self.destination.packed, mark_handle(self.mark)
+        """The identity as bytes, for looking up."""
+        address, mark = self.destination, self.mark or NO_MARK
+        return _HANDLE.pack(self.protocol, self.spi, address.version, address.packed, mark.value, mark.mask)
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.spi:#010x} to {self.destination}{found_by(self.mark)}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
 from typing import Any
 
-from pfkeyx.entries import Messages
+from pfkeyx.entries import Entries, Messages, give_handles
 from pfkeyx.model import (
     SA,
     Action,
@@ -25,10 +25,11 @@ from pfkeyx.model import (
     prefix_address,
     prefix_length,
 )
+from pfkeyx.native import lib
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.algorithms import algorithm_attributes
-from pfkeyx.xfrm.entry import PolicyEntry, SAEntry, policies_at
+from pfkeyx.xfrm.entry import PolicyEntry, SAEntry, handles, policies_at
 from pfkeyx.xfrm.fields import POLICY_FIELDS, SA_FIELDS, decode_replay
 
 #: What the kernel tells XFRMA_ETIMER_THRESH in; it is set in jiffies.
@@ -213,9 +214,15 @@ def dumped_policy(message: bytes) -> Policy:
     return Policy.read(PolicyEntry(message), POLICY_FIELDS)
 
 
+def every_sa(messages: Any) -> Sequence[SA]:
+    """Return the SAs of a part of a dump."""
+    return Entries(messages, dumped_sa, lambda messages: handles(messages.data, len(messages), lib.PFKEYX_SA_HANDLE))
+
+
 def read_policies_at(places: Sequence[Sequence[bytes]], messages: Messages) -> Sequence[Policy]:
     """Return those policies of a dump that may have a template at one of these places, each one end or two."""
-    return [dumped_policy(message) for message in policies_at(places, messages)]
+    chosen = [*policies_at(places, messages)]
+    return give_handles(map(dumped_policy, chosen), handles(b"".join(chosen), len(chosen), lib.PFKEYX_POLICY_HANDLE))
 
 
 @dataclass(frozen=True, slots=True)

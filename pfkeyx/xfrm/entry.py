@@ -5,7 +5,6 @@
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from socket import AF_INET
 from typing import Any, ClassVar, Self
 
 from pfkeyx.entries import Messages
@@ -75,11 +74,6 @@ class Entry:
         """The whole message."""
         return self._message
 
-    @property
-    def handle(self) -> Handle:
-        """What `SAId.handle` and `PolicyId.handle` say of the identity."""
-        raise NotImplementedError
-
     def attribute(self, name: str) -> slice:
         """Return where the bytes of an attribute are, nowhere for one that is not there."""
         place = self._places[_ATTRIBUTES[name][0]]
@@ -93,6 +87,11 @@ class Entry:
         entry = self.__class__.__new__(self.__class__)
         entry._message, entry._places = bytes(data), self._places
         return entry
+
+    def compare(self, other: Self) -> int:
+        """Return in what another entry differs, as the C core says it (PFKEYX_SAME and so on)."""
+        mine, others = self._message, other._message
+        return lib.pfkeyx_xfrm_compare(mine, len(mine), others, len(others))
 
     def differing(self, other: Self) -> Iterator[str]:
         """Yield the names of the fields and attributes that are others in another entry; "" is an unknown attribute."""
@@ -111,42 +110,23 @@ class SAEntry(Entry):
 
     __slots__ = ()
 
-    @property
-    def handle(self) -> Handle:
-        """See `Entry.handle`."""
-        address, spi, protocol = _SA_ID.unpack_from(self._message, _SA_ID_AT)
-        mark = self.get_attr("XFRMA_MARK")
-        size = 4 if self["family"] == AF_INET else 16
-        return protocol, spi, address[:size], (mark["v"], mark["m"]) if mark else ()
-
 
 class PolicyEntry(Entry):
     """A NEWPOLICY or UPDPOLICY."""
 
     __slots__ = ()
 
-    @property
-    def handle(self) -> Handle:
-        """See `Entry.handle`."""
-        message, places = self._message, self._places
-        destination, source, *ports = _SELECTOR_ENDS.unpack_from(message, HEADER_SIZE)
-        family, bits, source_bits, protocol, interface_index, user = _SELECTOR_REST.unpack_from(message, _REST_AT)
-        if family == AF_INET:
-            destination, source = destination[:4], source[:4]
-        port, mask, source_port, source_mask = ports
-        ends = source, destination, source_bits, bits, protocol
-        its_ports = (source_port, source_mask) if source_mask else (), (port, mask) if mask else ()
-        kind = message[places[_TYPE] + _ATTRIBUTE.size] if places[_TYPE] else 0
-        mark, if_id, context = self._found_by() if any(places[number] for number in _FOUND_BY) else ((), 0, ())
-        return message[_DIRECTION], *ends, *its_ports, interface_index, user, mark, if_id, kind, context
 
-    def _found_by(self) -> tuple[Handle, int, Handle]:
-        mark, context = self.get_attr("XFRMA_MARK"), self.get_attr("XFRMA_SEC_CTX")
-        return (
-            (mark["v"], mark["m"]) if mark else (),
-            self.get_attr("XFRMA_IF_ID") or 0,
-            (context["ctx"], context["ctx_alg"], context["ctx_doi"]) if context else (),
-        )
+def handles(data: Any, count: int, size: int) -> Sequence[Handle]:
+    """Return what `SAId.handle` or `PolicyId.handle`, of some size, says of messages that are back to back.
+
+    That of a policy with a security context is empty.
+    """
+    found = ffi.new("uint8_t[]", count * size)
+    lib.pfkeyx_xfrm_handles(ffi.from_buffer(data), count, found)
+    packed, none = bytes(ffi.buffer(found)), bytes(size)
+    each = (packed[start : start + size] for start in range(0, len(packed), size))
+    return [b"" if handle == none else handle for handle in each]
 
 
 def policies_at(places: Sequence[Sequence[bytes]], messages: Messages) -> Iterator[bytes]:
@@ -204,13 +184,3 @@ def _attribute(kind: wire.Kind) -> _Read:
 _declare(SAEntry, layout.xfrm_usersa_info)
 _declare(PolicyEntry, layout.xfrm_userpolicy_info)
 _ATTRIBUTES = {name: (number, _attribute(kind)) for name, (number, kind) in wire.ATTRIBUTES.kinds.items()}
-
-#: The ends of the selector with which both structs begin are in network order, the rest is not.
-_SELECTOR_ENDS, _SELECTOR_REST = struct.Struct(">16s16s4H"), struct.Struct("=H3B3xiI")
-_REST_AT = HEADER_SIZE + layout.xfrm_selector.offset("family")
-_DIRECTION = HEADER_SIZE + layout.xfrm_userpolicy_info.offset("dir")
-_SA_ID, _SA_ID_AT = struct.Struct(">16sIB"), HEADER_SIZE + layout.xfrm_usersa_info.offset("id")
-#: What a policy is found by beside its selector: the type, which kernels tell of all, and what few have.
-_TYPE, *_FOUND_BY = (
-    _ATTRIBUTES[name][0] for name in ("XFRMA_POLICY_TYPE", "XFRMA_MARK", "XFRMA_IF_ID", "XFRMA_SEC_CTX")
-)

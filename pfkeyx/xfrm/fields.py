@@ -4,7 +4,6 @@ import struct
 from collections.abc import Callable, Mapping, Set
 from functools import lru_cache, partial
 from itertools import chain
-from operator import attrgetter
 from socket import AF_INET, AF_INET6
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +27,7 @@ from pfkeyx.model import (
     Share,
     Template,
 )
+from pfkeyx.native import lib
 from pfkeyx.xfrm import layout, parts
 from pfkeyx.xfrm.algorithms import decode_authentication, decode_compression, decode_encryption
 from pfkeyx.xfrm.entry import Entry, PolicyEntry
@@ -41,7 +41,6 @@ _ANYTHING = {
 _ALL_ALGORITHMS = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 _Read = Callable[[parts.Told], Any]
-_handle_of = attrgetter("handle")
 
 
 def _constant(value: Any, _: parts.Told) -> Any:
@@ -60,6 +59,7 @@ class Fields(dict[str, _Read]):
         super().__init__((name, read) for name, (read, _) in fields.items())
         self._rewriters = rewriters
         self.rewritable: Set[str] = frozenset(rewriters)
+        self._counted: Set[str] = frozenset(counted)
         constants = {name: (partial(_constant, value), ()) for name, value in counted.items()}
         self.as_written = Fields({**fields, **constants}, rewriters) if constants else self
         self._made_of: dict[str, set[str]] = {}
@@ -67,14 +67,14 @@ class Fields(dict[str, _Read]):
             for each in told:
                 self._made_of.setdefault(each, set()).add(name)
 
-    def differing(self, origin: Entry, other: Entry) -> set[str]:
+    def differing(self, origin: Entry, other: Entry) -> Set[str]:
         """Return the names of the fields that may differ between what is read of two entries."""
+        match origin.compare(other):
+            case lib.PFKEYX_SAME:
+                return frozenset()
+            case lib.PFKEYX_COUNTS_DIFFER:
+                return self._counted
         return {name for told in origin.differing(other) for name in self.made_of(told)}
-
-    def __missing__(self, name: str) -> _Read:
-        if name == "handle":
-            return _handle_of
-        raise KeyError(name)
 
     def rewritten(self, origin: Entry, value: Any, fields: Mapping[str, Any]) -> tuple[Entry, Set[str]]:
         """Return an entry in which fields are changed that can be, and their names; see `Readers.rewritten`."""

@@ -192,7 +192,7 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         check_filter("dump SAs", matching)
         attributes = codec.filter_attributes(matching)
         message = encode(wire.empty_msg, wire.XFRM_MSG_GETSA, NLM_F_REQUEST | NLM_F_DUMP, {}, attributes)
-        return Request("dump SAs", matching, Wire(message, Answer.DUMP), partial(every_entry, read=codec.dumped_sa))
+        return Request("dump SAs", matching, Wire(message, Answer.DUMP), codec.every_sa)
 
     def flush_sas(self, protocol: Protocol | None) -> Request[None]:
         """Return the request that deletes every IPsec SA, or those of one protocol (XFRM_MSG_FLUSHSA)."""

@@ -88,6 +88,23 @@ static void places_of(const uint8_t *entries, size_t count)
     free(found);
 }
 
+/* What all are found by, and in what neighbours differ: in nothing from themselves. */
+static void identities_of(const struct pfkeyx_entries *got)
+{
+    uint8_t *found = malloc(got->count * PFKEYX_POLICY_HANDLE + 1);
+    uint32_t start, end = 0, before = 0;
+
+    CHECK(found);
+    pfkeyx_xfrm_handles(got->data, got->count, found);
+    free(found);
+    for (size_t i = 0; i < got->count; i++, before = start) {
+        start = end;
+        end = word(got->ends + i * sizeof(end));
+        CHECK(pfkeyx_xfrm_compare(got->data + start, end - start, got->data + start, end - start) == PFKEYX_SAME);
+        pfkeyx_xfrm_compare(got->data + before, start - before, got->data + start, end - start);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -118,6 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(end == got.size);
     look_at(got.data + got.size, got.last);
     places_of(got.data, got.count);
+    identities_of(&got);
     pfkeyx_entries_release(&got);
     return 0;
 }

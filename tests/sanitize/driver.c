@@ -448,6 +448,8 @@ static const struct {
     { "dumps of PF_KEY", pfkey_dumps },
     { "headers of PF_KEY", headers },
     { "policies at places", policies_at },
+    { "compared", compared },
+    { "handles", handles },
 };
 
 static bool passes(void (*run)(void))

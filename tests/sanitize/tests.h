@@ -25,6 +25,8 @@ void entries_of_any_bytes(void);
 void xfrm_dumps(void);
 void padded_entries(void);
 void policies_at(void);
+void compared(void);
+void handles(void);
 void pfkey_entries(void);
 void pfkey_dumps(void);
 void headers(void);

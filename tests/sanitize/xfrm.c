@@ -239,3 +239,91 @@ void policies_at(void)
     CHECK(pfkeyx_policies_at(block, 0, places, 2, found) == 0);
     free(block);
 }
+
+/* Compares what is put before and after a change, each in a block of its own. */
+static int compare_with(void (*change)(void))
+{
+    uint8_t *one = malloc(size), *other;
+    size_t one_size = size;
+    int result;
+
+    CHECK(one);
+    memcpy(one, message, size);
+    change();
+    other = malloc(size);
+    CHECK(other);
+    memcpy(other, message, size);
+    result = pfkeyx_xfrm_compare(one, one_size, other, size);
+    CHECK(pfkeyx_xfrm_compare(other, size, one, one_size) == result);
+    for (size_t end = 0; end < size; end++) {
+        uint8_t *cut = malloc(end + 1);
+
+        CHECK(cut);
+        memcpy(cut, other, end);
+        pfkeyx_xfrm_compare(cut, end, one, one_size);
+        free(cut);
+    }
+    free(one);
+    free(other);
+    return result;
+}
+
+static size_t at;
+
+static void flip(void)
+{
+    message[at] ^= 1;
+}
+
+static void use(void)
+{
+    put(XFRMA_LASTUSED, "now", 3, 8);
+    finish();
+}
+
+static void put_more(void)
+{
+    put(XFRMA_TFCPAD, "", 0, 4);
+    finish();
+}
+
+void compared(void)
+{
+    put_sa();
+    at = offsetof(struct nlmsghdr, nlmsg_seq);
+    CHECK(compare_with(flip) == PFKEYX_SAME);
+    at = sizeof(struct nlmsghdr) + offsetof(struct xfrm_usersa_info, stats);
+    CHECK(compare_with(flip) == PFKEYX_COUNTS_DIFFER);
+    at = sizeof(struct nlmsghdr) + offsetof(struct xfrm_usersa_info, reqid);
+    CHECK(compare_with(flip) == PFKEYX_DIFFERS);
+    put_sa();
+    CHECK(compare_with(use) == PFKEYX_COUNTS_DIFFER);
+    CHECK(compare_with(use) == PFKEYX_SAME); /* the first is read */
+    put_sa();
+    CHECK(compare_with(put_more) == PFKEYX_DIFFERS);
+    at = size - 1;
+    CHECK(compare_with(flip) == PFKEYX_DIFFERS);
+    size = 0;
+    put_policy(message, XFRM_MODE_TUNNEL, 1, 1, 2);
+    at = sizeof(struct nlmsghdr) + offsetof(struct xfrm_userpolicy_info, index);
+    CHECK(compare_with(flip) == PFKEYX_COUNTS_DIFFER);
+    at = sizeof(struct nlmsghdr) + offsetof(struct xfrm_userpolicy_info, priority);
+    CHECK(compare_with(flip) == PFKEYX_DIFFERS);
+}
+
+void handles(void)
+{
+    uint8_t *found = malloc(2 * PFKEYX_SA_HANDLE), *block, none[PFKEYX_SA_HANDLE] = { 0 };
+
+    put_sa();
+    block = malloc(2 * size);
+    CHECK(found && block);
+    memcpy(block, message, size);
+    memcpy(block + size, message, size);
+    block[size + sizeof(struct nlmsghdr) + offsetof(struct xfrm_usersa_info, id.proto)] = 50;
+    pfkeyx_xfrm_handles(block, 2, found);
+    CHECK(found[0] == 0 && found[PFKEYX_SA_HANDLE] == 50);
+    CHECK(!memcmp(found + 1, found + PFKEYX_SA_HANDLE + 1, PFKEYX_SA_HANDLE - 1) && memcmp(found, none, sizeof(none)));
+    free(block);
+    free(found);
+}

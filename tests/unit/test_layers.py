@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).resolve().parents[2] / "pfkeyx"
 FLOORS = (
     ("_version", "_pfkey"),
     ("native",),
-    ("entries", "errors"),
+    ("errors",),
     ("algorithms", "features"),
     ("model",),
-    ("checks", "events", "molds"),
+    ("checks", "entries", "events", "molds"),
     ("operation",),
     ("dialect",),
     ("pfkey", "xfrm"),

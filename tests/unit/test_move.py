@@ -367,7 +367,7 @@ def test_where_another_sa_is_found_all_at_the_new_ends_are_looked_at() -> None:
 
 
 def test_where_another_sa_is_read_back_everything_is_looked_at() -> None:
-    stranger = replace(NEW_OUTBOUND, id=replace(NEW_OUTBOUND.id, mark=Mark(0, 0)))
+    stranger = replace(NEW_OUTBOUND, id=replace(NEW_OUTBOUND.id, mark=Mark(1)))
     seen: Script = [("get SA", stranger), ("get SA", NEW_INBOUND), ("get SA", Refusal(errno.ESRCH))]
     kernel, engine = migrate(PROBES + OLD_STATE + WHOLE + seen + NEW_STATE)
     assert engine.migrate(UPDATE).sas == ((OUTBOUND, NEW_OUTBOUND), (INBOUND, NEW_INBOUND))

@@ -4,7 +4,8 @@ import copy
 import pickle
 import random
 import struct
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
 from dataclasses import fields, replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import accumulate
@@ -12,15 +13,17 @@ from typing import Any
 
 import pytest
 
-from pfkeyx import SA, AddressPair, AddressUpdate, MalformedReplyError, Mode, Policy
+from pfkeyx import SA, AddressPair, AddressUpdate, MalformedReplyError, Mode, Policy, Protocol, Template
 from pfkeyx.entries import Entries, Messages
 from pfkeyx.migration.templates import concerns
 from pfkeyx.model import IPAddress
+from pfkeyx.native import lib
 from pfkeyx.operation import Joined
 from pfkeyx.xfrm import codec
 from pfkeyx.xfrm import messages as wire
 from pfkeyx.xfrm.datagram import HEADER_SIZE
 from pfkeyx.xfrm.encoding import encode
+from pfkeyx.xfrm.entry import PolicyEntry, SAEntry
 from pfkeyx.xfrm.messages import parse
 from tests.unit.random_values import random_policy, random_sa
 from tests.unit.samples import LOCAL, OUTBOUND, POLICIES, REMOTE, TUNNEL
@@ -133,6 +136,45 @@ def test_the_entries_of_a_dump_are_a_sequence() -> None:
     assert not Joined([])
     with pytest.raises(IndexError):
         joined[5]
+
+
+def test_what_is_read_together_has_the_handles_of_its_identities() -> None:
+    generator = random.Random(11)
+    sas = codec.every_sa(dumped(*(told_sa(random_sa(generator)) for _ in range(1000))))
+    assert isinstance(sas, Entries)
+    assert [sa.handle for sa in sas.with_handles()] == [sa.id.handle for sa in sas]
+    anywhere = Template(Protocol.ESP, Mode.TRANSPORT)
+    told = [told_policy(replace(random_policy(generator), templates=(anywhere,))) for _ in range(1000)]
+    policies = codec.read_policies_at([], dumped(*told))
+    assert len(policies) == len(told)
+    assert [policy.handle for policy in policies] == [policy.id.handle for policy in policies]
+
+
+def test_in_what_two_entries_differ_is_told_alike_by_their_bytes_and_by_their_fields() -> None:
+    generator = random.Random(12)
+    verdicts: Counter[int] = Counter()
+    for _ in range(1000):
+        sa, policy = random_sa(generator), random_policy(generator)
+        name = generator.choice(("", "usage", "replay", "reqid", "lifetime", "security_context", "other"))
+        other = replace(sa, **{name: getattr(random_sa(generator), name)}) if name else sa
+        verdicts[_compare(SAEntry, told_sa(sa), told_sa(other), SA.counted.keys())] += 1
+        others_policy = generator.choice((replace(policy, index=7), replace(policy, priority=8)))
+        _compare(PolicyEntry, told_policy(policy), told_policy(others_policy), Policy.counted.keys())
+    assert min(verdicts[verdict] for verdict in (0, 1, 2)) > 20
+
+
+def _compare(kind: type[SAEntry | PolicyEntry], one: bytes, other: bytes, counted: Set[str]) -> int:
+    """Return the verdict of the C core, after a look at whether it is true."""
+    verdict = kind(one).compare(kind(other))
+    read = codec.read_sa if kind is SAEntry else codec.read_policy
+    values = read(one), read(other)
+    names = values[0].__match_args__
+    differing = {name for name in names if getattr(values[0], name) != getattr(values[1], name)}
+    if verdict == lib.PFKEYX_SAME:
+        assert not differing
+    elif verdict == lib.PFKEYX_COUNTS_DIFFER:
+        assert differing <= counted
+    return verdict
 
 
 def test_of_a_thousand_policies_none_is_left_out_that_a_move_concerns() -> None:
