@@ -7,8 +7,8 @@ from pathlib import Path
 from cffi import FFI
 
 NATIVE = Path("_native")
-SOURCES = ["socket.c", "builder.c", "reader.c", "dump.c", "pfkey.c", "xfrm.c"]
-HEADERS = ["pfkeyx.h", "cdef.h", "compat.h", "dump.h", "memory.h"]
+SOURCES = ["socket.c", "builder.c", "reader.c", "dump.c", "pfkey.c", "xfrm.c", "compare.c", "identity.c"]
+HEADERS = ["pfkeyx.h", "cdef.h", "compat.h", "dump.h", "memory.h", "xfrm.h"]
 
 VERSION = runpy.run_path("pfkeyx/_version.py")["__version__"]
 

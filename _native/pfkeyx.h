@@ -315,6 +315,17 @@ size_t pfkeyx_policies_at(const uint8_t *entries, size_t count, const struct pfk
 #define PFKEYX_DIFFERS 2
 int pfkeyx_xfrm_compare(const uint8_t *one, size_t one_size, const uint8_t *other, size_t other_size);
 
+/* The same, but for what tells apart two that are alike: of an SA its addresses, SPI, reqid and the bits of its keys, if
+ * both or none are hidden; of a policy the addresses of its selector, and those and the reqids of its templates. What does
+ * not differ in more than that is at the same places of both messages, but for when an SA was used last. */
+int pfkeyx_xfrm_compare_alike(const uint8_t *one, size_t one_size, const uint8_t *other, size_t other_size);
+
+/* What an SA is found by by templates, and the only template of a policy finds one by: protocol, mode, reqid, version of
+ * IP, source and destination, numbers in network order, in PFKEYX_LINK bytes. 1, or 0 where there is no such: a policy has
+ * none or several, or one that takes an SA from anywhere, of any reqid, or of an SPI; an SA can be found in other ways. */
+#define PFKEYX_LINK 39
+int pfkeyx_xfrm_link(const uint8_t *message, size_t size, uint8_t link[]);
+
 /* What SAs, or policies, are found by, as bytes: equal where the identities are, and in one order. An SA takes
  * PFKEYX_SA_HANDLE: protocol, SPI, version of IP, destination, value and mask of the mark. A policy takes
  * PFKEYX_POLICY_HANDLE: direction, version of IP, source, destination, lengths of their prefixes, protocol, type, value

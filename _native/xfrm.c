@@ -4,7 +4,6 @@
  * The kernel is believed nothing: an entry whose attributes run past it, or are shorter than what <linux/xfrm.h> says
  * they hold, is refused as a whole, so that whoever reads it later finds all that it claims to have.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netlink.h>
 #include <linux/xfrm.h>
@@ -14,6 +13,7 @@
 #include "compat.h"
 #include "dump.h"
 #include "pfkeyx.h"
+#include "xfrm.h"
 
 /* What an attribute has at least. */
 static const uint16_t LEAST[PFKEYX_XFRMA_MAX + 1] = {
@@ -51,20 +51,6 @@ static const uint16_t LEAST[PFKEYX_XFRMA_MAX + 1] = {
     [PFKEYX_XFRMA_IPTFS_MAX_QSIZE] = sizeof(uint32_t),
     [PFKEYX_XFRMA_IPTFS_PKT_SIZE] = sizeof(uint32_t),
 };
-
-/* Messages and attributes are followed by padding. */
-static size_t padded(size_t size)
-{
-    return (size + 3) & ~(size_t)3;
-}
-
-static uint32_t number_at(const uint8_t *data)
-{
-    uint32_t number;
-
-    memcpy(&number, data, sizeof(number));
-    return number;
-}
 
 /* Whether a name is ASCII up to its end, and a tail of so many units of some bits fits behind the fixed part. */
 static int holds_algorithm(const uint8_t *data, size_t size, size_t fixed)
@@ -114,30 +100,6 @@ static int has_prefixes(const uint8_t *data)
     memcpy(&selector, data, sizeof(selector));
     longest = selector.family == AF_INET ? 32 : 128;
     return !selector.family || (selector.prefixlen_s <= longest && selector.prefixlen_d <= longest);
-}
-
-static uint16_t type_of(const uint8_t *message)
-{
-    struct nlmsghdr header;
-
-    memcpy(&header, message, sizeof(header));
-    return header.nlmsg_type;
-}
-
-/* Returns the size of the struct that a message about a whole SA or policy begins with; 0 for any other message. Both
- * structs begin with a selector. */
-static size_t fixed_size(uint16_t type)
-{
-    switch (type) {
-    case XFRM_MSG_NEWSA:
-    case XFRM_MSG_UPDSA:
-        return sizeof(struct xfrm_usersa_info);
-    case XFRM_MSG_NEWPOLICY:
-    case XFRM_MSG_UPDPOLICY:
-        return sizeof(struct xfrm_userpolicy_info);
-    default:
-        return 0;
-    }
 }
 
 int pfkeyx_xfrm_attributes(const uint8_t *message, size_t size, uint16_t places[])
@@ -226,7 +188,7 @@ static int may_be_at(const struct xfrm_user_tmpl *template, const struct pfkeyx_
     static const xfrm_address_t any;
     size_t length = template->family == AF_INET ? sizeof(any.a4) : sizeof(any);
 
-    if (template->mode != XFRM_MODE_TUNNEL && template->mode != XFRM_MODE_BEET && template->mode != PFKEYX_MODE_IPTFS)
+    if (!is_addressed(template->mode))
         return 1; /* the SA is looked for where the hosts are, or the tunnel around it */
     if (!memcmp(&template->saddr, &any, length) || !memcmp(&template->id.daddr, &any, length))
         return 1;
@@ -258,201 +220,4 @@ size_t pfkeyx_policies_at(const uint8_t *entries, size_t count, const struct pfk
         }
     }
     return chosen;
-}
-
-/* What of a struct the kernel counts: the bytes from start to end. */
-struct counted {
-    size_t start;
-    size_t end;
-};
-
-static const struct counted SA_COUNTED[] = {
-    { offsetof(struct xfrm_usersa_info, curlft), offsetof(struct xfrm_usersa_info, reqid) },
-    { sizeof(struct xfrm_usersa_info), sizeof(struct xfrm_usersa_info) },
-};
-static const struct counted POLICY_COUNTED[] = {
-    { offsetof(struct xfrm_userpolicy_info, curlft), offsetof(struct xfrm_userpolicy_info, priority) },
-    { offsetof(struct xfrm_userpolicy_info, index), offsetof(struct xfrm_userpolicy_info, dir) },
-};
-
-static int compare_structs(const uint8_t *one, const uint8_t *other, size_t size, const struct counted counted[2])
-{
-    size_t at = 0;
-    int counts = 0;
-
-    for (size_t i = 0; i < 2; at = counted[i++].end) {
-        if (memcmp(one + at, other + at, counted[i].start - at))
-            return PFKEYX_DIFFERS;
-        counts |= memcmp(one + counted[i].start, other + counted[i].start, counted[i].end - counted[i].start);
-    }
-    if (memcmp(one + at, other + at, size - at))
-        return PFKEYX_DIFFERS;
-    return counts ? PFKEYX_COUNTS_DIFFER : PFKEYX_SAME;
-}
-
-/* The attributes of a message, one after the other. */
-struct walk {
-    const uint8_t *at;
-    size_t left;
-    const uint8_t *used; /* XFRMA_LASTUSED, which an SA has from its first packet on, is passed over */
-};
-
-/* Returns the next attribute, NULL behind the last one. */
-static const uint8_t *next(struct walk *walk, struct nlattr *attribute)
-{
-    const uint8_t *at = walk->at;
-    size_t whole;
-
-    while (walk->left >= sizeof(*attribute)) {
-        memcpy(attribute, at, sizeof(*attribute));
-        if (attribute->nla_len < sizeof(*attribute) || attribute->nla_len > walk->left)
-            return NULL;
-        whole = padded(attribute->nla_len) < walk->left ? padded(attribute->nla_len) : walk->left;
-        walk->at += whole;
-        walk->left -= whole;
-        if (attribute->nla_type != XFRMA_LASTUSED || attribute->nla_len < sizeof(*attribute) + sizeof(uint64_t))
-            return at;
-        walk->used = at;
-        at = walk->at;
-    }
-    return NULL;
-}
-
-/* Compares two attributes of a number and a length. */
-static int compare_attributes(const uint8_t *one, const uint8_t *other, const struct nlattr *attribute)
-{
-    const size_t head = sizeof(*attribute), length = offsetof(struct xfrm_replay_state_esn, oseq),
-                 window = offsetof(struct xfrm_replay_state_esn, replay_window);
-
-    if (!memcmp(one, other, attribute->nla_len))
-        return PFKEYX_SAME;
-    if (attribute->nla_type == XFRMA_REPLAY_VAL)
-        return PFKEYX_COUNTS_DIFFER;
-    if (attribute->nla_type == XFRMA_REPLAY_ESN_VAL &&
-        attribute->nla_len >= head + sizeof(struct xfrm_replay_state_esn) &&
-        !memcmp(one + head, other + head, length) && !memcmp(one + head + window, other + head + window, sizeof(uint32_t)))
-        return PFKEYX_COUNTS_DIFFER;
-    return PFKEYX_DIFFERS;
-}
-
-int pfkeyx_xfrm_compare(const uint8_t *one, size_t one_size, const uint8_t *other, size_t other_size)
-{
-    const uint8_t *of_one, *of_other;
-    struct nlattr attribute, others;
-    struct walk walk, others_walk;
-    const size_t head = sizeof(struct nlmsghdr);
-    size_t fixed;
-    int result, found;
-
-    if (one_size < head || other_size < head)
-        return PFKEYX_DIFFERS;
-    fixed = fixed_size(type_of(one));
-    if (!fixed || one_size < head + fixed || other_size < head + fixed ||
-        fixed_size(type_of(other)) != fixed)
-        return PFKEYX_DIFFERS;
-    result = compare_structs(one + head, other + head, fixed,
-                             fixed == sizeof(struct xfrm_usersa_info) ? SA_COUNTED : POLICY_COUNTED);
-    walk = (struct walk){ one + head + fixed, one_size - head - fixed, NULL };
-    others_walk = (struct walk){ other + head + fixed, other_size - head - fixed, NULL };
-    while (result != PFKEYX_DIFFERS) {
-        of_one = next(&walk, &attribute);
-        of_other = next(&others_walk, &others);
-        if (!of_one && !of_other)
-            break;
-        if (!of_one || !of_other || attribute.nla_type != others.nla_type || attribute.nla_len != others.nla_len)
-            return PFKEYX_DIFFERS;
-        found = compare_attributes(of_one, of_other, &attribute);
-        result = found > result ? found : result;
-    }
-    if (result == PFKEYX_SAME && (walk.used || others_walk.used) &&
-        (!walk.used || !others_walk.used ||
-         memcmp(walk.used, others_walk.used, sizeof(attribute) + sizeof(uint64_t))))
-        return PFKEYX_COUNTS_DIFFER;
-    return result;
-}
-
-/* Numbers one after the other, in network order. */
-static uint8_t *put(uint8_t *at, uint32_t number, size_t size)
-{
-    number = htonl(number);
-    memcpy(at, (const uint8_t *)&number + sizeof(number) - size, size);
-    return at + size;
-}
-
-static uint8_t *put_address(uint8_t *at, const xfrm_address_t *address, uint16_t family)
-{
-    memset(at, 0, sizeof(*address));
-    memcpy(at, address, family == AF_INET ? sizeof(address->a4) : sizeof(*address));
-    return at + sizeof(*address);
-}
-
-static uint8_t *put_port(uint8_t *at, __be16 port, __be16 mask)
-{
-    at = put(at, mask ? ntohs(port) : 0, sizeof(port));
-    return put(at, ntohs(mask), sizeof(mask));
-}
-
-/* The number in an attribute at some word, 0 where the attribute is not there. */
-static uint32_t number_in(const uint8_t *message, uint16_t place, size_t word)
-{
-    return place ? number_at(message + place + sizeof(struct nlattr) + word * sizeof(uint32_t)) : 0;
-}
-
-static uint8_t *put_mark(uint8_t *at, const uint8_t *message, uint16_t place)
-{
-    at = put(at, number_in(message, place, 0), sizeof(uint32_t));
-    return put(at, number_in(message, place, 1), sizeof(uint32_t));
-}
-
-static void put_sa(uint8_t *at, const uint8_t *message, const uint16_t places[])
-{
-    struct xfrm_usersa_info info;
-
-    memcpy(&info, message + sizeof(struct nlmsghdr), sizeof(info));
-    at = put(at, info.id.proto, sizeof(info.id.proto));
-    at = put(at, ntohl(info.id.spi), sizeof(info.id.spi));
-    at = put(at, info.family == AF_INET ? 4 : 6, 1);
-    at = put_address(at, &info.id.daddr, info.family);
-    put_mark(at, message, places[XFRMA_MARK]);
-}
-
-static void put_policy(uint8_t *at, const uint8_t *message, const uint16_t places[])
-{
-    struct xfrm_userpolicy_info info;
-    const struct xfrm_selector *selector = &info.sel;
-
-    memcpy(&info, message + sizeof(struct nlmsghdr), sizeof(info));
-    at = put(at, info.dir, sizeof(info.dir));
-    at = put(at, selector->family == AF_INET ? 4 : 6, 1);
-    at = put_address(at, &selector->saddr, selector->family);
-    at = put_address(at, &selector->daddr, selector->family);
-    at = put(at, selector->prefixlen_s, 1);
-    at = put(at, selector->prefixlen_d, 1);
-    at = put(at, selector->proto, 1);
-    at = put(at, places[XFRMA_POLICY_TYPE] ? message[places[XFRMA_POLICY_TYPE] + sizeof(struct nlattr)] : 0, 1);
-    at = put_port(at, selector->sport, selector->sport_mask);
-    at = put_port(at, selector->dport, selector->dport_mask);
-    at = put(at, (uint32_t)selector->ifindex, sizeof(uint32_t));
-    at = put(at, selector->user, sizeof(uint32_t));
-    at = put_mark(at, message, places[XFRMA_MARK]);
-    put(at, number_in(message, places[XFRMA_IF_ID], 0), sizeof(uint32_t));
-}
-
-void pfkeyx_xfrm_handles(const uint8_t *entries, size_t count, uint8_t handles[])
-{
-    uint16_t places[PFKEYX_XFRMA_MAX + 1];
-
-    for (size_t i = 0; i < count; i++, entries += padded(number_at(entries))) {
-        int is_sa = fixed_size(type_of(entries)) == sizeof(struct xfrm_usersa_info);
-        size_t size = is_sa ? PFKEYX_SA_HANDLE : PFKEYX_POLICY_HANDLE;
-
-        memset(handles, 0, size);
-        if (!pfkeyx_xfrm_attributes(entries, number_at(entries), places)) {
-            if (is_sa)
-                put_sa(handles, entries, places);
-            else if (!places[XFRMA_SEC_CTX])
-                put_policy(handles, entries, places);
-        }
-        handles += size;
-    }
 }

@@ -98,6 +98,8 @@ class PolicyMove:
 
     before: Policy
     after: Policy
+    #: The move of a policy that is alike and moves alike, of which is known what is asked of this one.
+    like: "PolicyMove | None" = field(default=None, compare=False, repr=False)
 
     @property
     def blocked(self) -> Policy:
@@ -110,6 +112,8 @@ class PolicyMove:
 
         The kernel compares an inbound packet's SA with a template's source, which one of the two has first anew.
         """
+        if self.like is not None and self.like.opened is self.like.before:
+            return self.before
         pairs = zip(self.before.templates, self.after.templates, strict=True)
         templates = tuple(_opened(old, new) for old, new in pairs)
         return self.before if templates == self.before.templates else changed(self.before, templates=templates)
@@ -127,6 +131,8 @@ class PolicyMove:
     @property
     def has_optional(self) -> bool:
         """Whether packets leave in clear when an SA that it uses is not there."""
+        if self.like is not None:
+            return self.like.has_optional
         return any(template.optional for template in (*self.before.templates, *self.after.templates))
 
     def reversed(self) -> "PolicyMove":

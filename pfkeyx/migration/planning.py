@@ -7,10 +7,12 @@ import errno
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pfkeyx.checks import check_policy
 from pfkeyx.errors import AlreadyExistsError, InvalidRequestError
+from pfkeyx.migration.alike import Order, find_alike
 from pfkeyx.migration.methods import Candidate, Supports, choose
 from pfkeyx.migration.plan import Left, Method, MigrationPlan, PolicyMove, Step
 from pfkeyx.migration.templates import (
@@ -56,6 +58,33 @@ def make_plan(
     `InvalidRequestError` when nothing is at the old or new addresses, or a policy cannot be written back,
     `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method can move an SA.
     """
+    everything = update, sas, policies
+    alike = find_alike(*everything) if can_block else None
+    if alike is not None:
+        planned, left = _plan_each(update, alike.sas, alike.policies, supports, method, can_block)
+        others = alike.steps([step for _, step in planned], sas)
+        if others is not None:
+            return _plan_of(update, [*planned, *others], left, method, hold)
+    planned, left = _plan_each(*everything, supports, method, can_block)
+    return _plan_of(update, planned, left, method, hold)
+
+
+def _plan_of(
+    update: AddressUpdate, planned: list[tuple[Order, Step]], left: Sequence[Left], method: Method | None, hold: bool
+) -> MigrationPlan:
+    planned.sort(key=itemgetter(0))
+    return MigrationPlan(update, tuple(step for _, step in planned), method, hold, tuple(sorted(left, key=repr)))
+
+
+def _plan_each(
+    update: AddressUpdate,
+    sas: Sequence[SA],
+    policies: Sequence[Policy],
+    supports: Supports,
+    method: Method | None,
+    can_block: bool,
+) -> tuple[list[tuple[Order, Step]], Sequence[Left]]:
+    """Return the steps with what they are put in order by, and what stays."""
     named = _named(update, sas, any(is_interrupted(update, policy) for policy in policies))
     moves = [move for sa in named if (move := _sa_move(update, sa)) is not None]
     _check_targets(moves, sas)
@@ -77,9 +106,9 @@ def make_plan(
     for group in groups:
         group.moves.sort(key=lambda move: move.before.handle)
         group.policies.sort(key=lambda move: move.before.handle)
-    steps = [_step(group, index, supports, method, can_block) for group in sorted(groups, key=_order)]
+    steps = [(_order(group), _step(group, index, supports, method, can_block)) for group in groups]
     left = (*_left_sockets(update, policies), *_left_sas(update, moves, users), *_left_hosts(update, moves, users))
-    return MigrationPlan(update, tuple(steps), method, hold, tuple(sorted(left, key=repr)))
+    return steps, left
 
 
 class _Move(NamedTuple):
@@ -296,7 +325,7 @@ def _step(group: _Group, index: Index, supports: Supports, method: Method | None
     return Step(group.outbound, chosen, tuple(policies), can_block)
 
 
-def _order(group: _Group) -> tuple[object, ...]:
+def _order(group: _Group) -> Order:
     """Return what steps are sorted by, so that equal plans are: tunnel by tunnel, outbound first."""
     ends: OpenEnds
     if group.moves:

@@ -57,7 +57,7 @@ def read(dialect: Dialect, update: AddressUpdate) -> Operation[Snapshot]:
 
 def read_back(dialect: Dialect, update: AddressUpdate, steps: Sequence[Step]) -> Operation[Snapshot]:
     """Read what steps were about, where it was and where it should be."""
-    if dialect.reads_singly:
+    if dialect.reads_singly and sum(len(step.sas) for step in steps) <= FEW:
         sas = yield from _read_singly(dialect.get_sa, _ids(move for step in steps for move in step.sas))
         if sas is not None:
             policy_ids = _ids(move for step in steps for move in step.policies)

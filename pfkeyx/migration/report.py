@@ -62,12 +62,14 @@ def differences(
     """
     for move in (move for step in steps for move in step.sas):
         old, new = before.sas.get(move.before.handle), after.sas.get(move.after.handle)
-        if old is None or new is None or not is_moved(after, move):
+        is_left = move.before.handle in after.sas and move.before.handle != move.after.handle
+        is_whole = new is not None and same_but(new, as_shown(move.after), SA.counted.keys())
+        if old is None or new is None or is_left or not (is_whole or is_moved(after, move)):
             yield f"the kernel reported success, but {move.before} is not at the new addresses"
-        elif not same_but(new, as_shown(move.after), SA.counted.keys()):
+        elif not is_whole:
             names = ", ".join(change.name for change in changes(as_shown(move.after), new.as_written()))
             yield f"the kernel moved {move.before} and lost something: {names}"
-        elif same(old, new, ("usage", "replay")):
+        elif _have_same_counts(old, new):
             continue
         elif any(count < count_before for count, count_before in zip(_counts(new), _counts(old), strict=True)):
             yield f"the kernel moved {move.before} and its counters went back"
@@ -90,6 +92,13 @@ def is_moved(now: Snapshot, move: SAMove) -> bool:
     if sa is None or not same(sa, new, _KNOWN_BY):
         return False  # whoever stands there after a refused REPLACE is a stranger too
     return (old.source, old.destination) != (new.source, new.destination) or sa.encap == new.encap
+
+
+def _have_same_counts(old: SA, new: SA) -> bool:
+    told, told_anew = old.told, new.told
+    if told is not None and told_anew is not None:
+        return bool(told.has_same_counts(told_anew))
+    return same(old, new, ("usage", "replay"))
 
 
 def _counts(sa: SA) -> tuple[int, ...]:

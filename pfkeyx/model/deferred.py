@@ -5,7 +5,18 @@ from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
-__all__ = ["Deferred", "Handle", "Readers", "changed", "origin_of", "root_of", "same", "same_but", "set_handle"]
+__all__ = [
+    "Deferred",
+    "Handle",
+    "Readers",
+    "changed",
+    "of_origin",
+    "origin_of",
+    "root_of",
+    "same",
+    "same_but",
+    "set_handle",
+]
 
 T = TypeVar("T", bound="Deferred")
 
@@ -189,7 +200,8 @@ def same(value: Deferred, other: Deferred, names: Iterable[str]) -> bool:
 
 def same_but(value: Deferred, other: Deferred, but: Set[str]) -> bool:
     """Return whether two values of a kind are equal but for these fields."""
-    return all(getattr(value, name) == getattr(other, name) for name in _differing(value, other) if name not in but)
+    differing = _differing(value, other)
+    return not differing or all(getattr(value, name) == getattr(other, name) for name in differing if name not in but)
 
 
 def root_of(value: T) -> tuple[T, Set[str]]:
@@ -199,6 +211,11 @@ def root_of(value: T) -> tuple[T, Set[str]]:
     except AttributeError:
         return value, _NO_NAMES
     return (_origin_of(value), names) if names else (value, names)
+
+
+def of_origin(value: T, origin: Any) -> T:
+    """Return what is read of another origin as all of a value is read of its own."""
+    return value.read(origin, _readers_of(root_of(value)[0]))
 
 
 def origin_of(value: Deferred, but: Set[str] = _NO_NAMES) -> Any:

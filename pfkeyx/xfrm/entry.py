@@ -88,6 +88,26 @@ class Entry:
         entry._message, entry._places = bytes(data), self._places
         return entry
 
+    @property
+    def link(self) -> bytes | None:
+        """What an SA is found by by templates, and the only template of a policy finds one by (pfkeyx_xfrm_link)."""
+        link = ffi.new("uint8_t[]", lib.PFKEYX_LINK)
+        found = lib.pfkeyx_xfrm_link(self._message, len(self._message), link)
+        return bytes(ffi.buffer(link)) if found else None
+
+    def is_alike(self, other: Self) -> bool:
+        """Return whether another entry tells the same but for ends, identity, reqid, keys and counts."""
+        # One that was used has a time more, and the rest elsewhere.
+        return len(self._message) == len(other._message) and self._compare_alike(other) != lib.PFKEYX_DIFFERS
+
+    def has_same_counts(self, other: Self) -> bool:
+        """Return whether another entry is alike, and tells the same counts too."""
+        return self._compare_alike(other) == lib.PFKEYX_SAME
+
+    def _compare_alike(self, other: Self) -> int:
+        mine, others = self._message, other._message
+        return lib.pfkeyx_xfrm_compare_alike(mine, len(mine), others, len(others))
+
     def compare(self, other: Self) -> int:
         """Return in what another entry differs, as the C core says it (PFKEYX_SAME and so on)."""
         mine, others = self._message, other._message

@@ -64,14 +64,14 @@ class MoveRequests:
         Mark, reqid and `moved`'s selector are sent, since the kernel takes them as sent. All else is inherited, what
         the model does not name too, but for an encapsulation that `moved` has otherwise than `sa`.
         """
-        check_sa_id("migrate SA", sa.id)
-        check_pair("migrate SA", moved.source, moved.destination)
-        for address in (moved.source, moved.destination):
-            check_end("migrate SA", address)
         message = None
         if isinstance(told := sa.told, SAEntry) and isinstance(told_moved := moved.told, SAEntry):
             message = write_move(told, told_moved, _ACKED)
         if message is None:
+            check_sa_id("migrate SA", sa.id)
+            check_pair("migrate SA", moved.source, moved.destination)
+            for address in (moved.source, moved.destination):
+                check_end("migrate SA", address)
             message = _migrate_state(sa, moved)
         return Request("migrate SA", sa, Wire(message, Answer.ACK), nothing, needs=(Feature.MIGRATE_STATE,))
 

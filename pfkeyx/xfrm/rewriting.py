@@ -101,11 +101,18 @@ SA_REWRITERS: Mapping[str, Rewriter] = {"id": _rewrite_id, "source": _rewrite_so
 POLICY_REWRITERS: Mapping[str, Rewriter] = {"action": _rewrite_action, "templates": _rewrite_templates}
 
 
+def _can_be_end(address: bytes) -> bool:
+    # Of either IP version: unspecified and multicast ones cannot, nor do a few others look as if they could.
+    return any(address[:4]) and not 0xE0 <= address[0] <= 0xEF and address[0] != 0xFF
+
+
 def write_move(old: SAEntry, new: SAEntry, flags: int) -> bytearray | None:
     """Return the MIGRATE_STATE that makes of an SA what another entry tells; None where it takes more than that.
 
-    That is where its encapsulation changes, and where it has no selector.
+    That is where its encapsulation changes, and where it has no selector; and where a new end can be none.
     """
+    if not all(map(_can_be_end, (new.message[_ID : _ID + 16], new.message[_SOURCE : _SOURCE + 16]))):
+        return None
     if old.message[old.attribute("XFRMA_ENCAP")] != new.message[new.attribute("XFRMA_ENCAP")]:
         return None
     data = bytearray(HEADER_SIZE + layout.xfrm_user_migrate_state.size())

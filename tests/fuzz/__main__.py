@@ -17,7 +17,10 @@ HERE = Path(__file__).parent
 NATIVE = HERE.parent.parent / "_native"
 FOUND = HERE / "found"
 #: The parts of the C core that each target is about.
-TARGETS = {"pfkey": ("builder.c", "reader.c", "pfkey.c", "dump.c", "socket.c"), "xfrm": ("xfrm.c", "dump.c")}
+TARGETS = {
+    "pfkey": ("builder.c", "reader.c", "pfkey.c", "dump.c", "socket.c"),
+    "xfrm": ("xfrm.c", "compare.c", "identity.c", "dump.c"),
+}
 FLAGS = [
     *("-Wall", "-Wextra", "-Wconversion", "-Werror"),
     *("-g", "-O1", "-fno-omit-frame-pointer"),

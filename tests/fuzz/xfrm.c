@@ -92,6 +92,7 @@ static void places_of(const uint8_t *entries, size_t count)
 static void identities_of(const struct pfkeyx_entries *got)
 {
     uint8_t *found = malloc(got->count * PFKEYX_POLICY_HANDLE + 1);
+    uint8_t link[PFKEYX_LINK];
     uint32_t start, end = 0, before = 0;
 
     CHECK(found);
@@ -102,6 +103,8 @@ static void identities_of(const struct pfkeyx_entries *got)
         end = word(got->ends + i * sizeof(end));
         CHECK(pfkeyx_xfrm_compare(got->data + start, end - start, got->data + start, end - start) == PFKEYX_SAME);
         pfkeyx_xfrm_compare(got->data + before, start - before, got->data + start, end - start);
+        pfkeyx_xfrm_compare_alike(got->data + before, start - before, got->data + start, end - start);
+        pfkeyx_xfrm_link(got->data + start, end - start, link);
     }
 }
 

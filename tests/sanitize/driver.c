@@ -449,6 +449,8 @@ static const struct {
     { "headers of PF_KEY", headers },
     { "policies at places", policies_at },
     { "compared", compared },
+    { "alike", alike },
+    { "links", links },
     { "handles", handles },
 };
 

@@ -26,6 +26,8 @@ void xfrm_dumps(void);
 void padded_entries(void);
 void policies_at(void);
 void compared(void);
+void alike(void);
+void links(void);
 void handles(void);
 void pfkey_entries(void);
 void pfkey_dumps(void);

@@ -311,6 +311,111 @@ void compared(void)
     CHECK(compare_with(flip) == PFKEYX_DIFFERS);
 }
 
+/* Compares what is put before and after a change, as what may be alike. */
+static int alike_with(void (*change)(void))
+{
+    uint8_t *one = malloc(size), *other = malloc(size);
+    int result;
+
+    CHECK(one && other);
+    memcpy(one, message, size);
+    change();
+    memcpy(other, message, size);
+    result = pfkeyx_xfrm_compare_alike(one, size, other, size);
+    for (size_t end = 0; end < size; end++) {
+        uint8_t *cut = malloc(end + 1);
+
+        CHECK(cut);
+        memcpy(cut, other, end);
+        pfkeyx_xfrm_compare_alike(cut, end, one, size);
+        free(cut);
+    }
+    free(one);
+    free(other);
+    return result;
+}
+
+/* Where the payload of an attribute of what was put is. */
+static size_t payload_of(uint16_t number)
+{
+    uint16_t places[PFKEYX_XFRMA_MAX + 1];
+
+    CHECK(!pfkeyx_xfrm_attributes(message, size, places) && places[number]);
+    return places[number] + sizeof(struct nlattr);
+}
+
+void alike(void)
+{
+    size_t info = sizeof(struct nlmsghdr), key;
+
+    put_sa();
+    key = payload_of(XFRMA_ALG_AEAD) + sizeof(struct xfrm_algo_aead);
+    for (at = info + offsetof(struct xfrm_usersa_info, id.daddr); at < info + 72; at++)
+        CHECK(alike_with(flip) == PFKEYX_SAME);
+    at = info + offsetof(struct xfrm_usersa_info, id.spi);
+    CHECK(alike_with(flip) == PFKEYX_DIFFERS); /* one has none */
+    CHECK(alike_with(flip) == PFKEYX_DIFFERS);
+    message[at + 1] = 1;
+    CHECK(alike_with(flip) == PFKEYX_SAME);
+    at = info + offsetof(struct xfrm_usersa_info, flags);
+    CHECK(alike_with(flip) == PFKEYX_DIFFERS);
+    at = info + offsetof(struct xfrm_usersa_info, curlft);
+    CHECK(alike_with(flip) == PFKEYX_COUNTS_DIFFER);
+    at = key;
+    CHECK(alike_with(flip) == PFKEYX_DIFFERS); /* one is hidden */
+    message[key + 1] = 1;
+    CHECK(alike_with(flip) == PFKEYX_SAME);
+    at = payload_of(XFRMA_IF_ID);
+    CHECK(alike_with(flip) == PFKEYX_DIFFERS);
+    size = 0;
+    put_policy(message, XFRM_MODE_TUNNEL, 2, 1, 2);
+    at = payload_of(XFRMA_TMPL) + sizeof(struct xfrm_user_tmpl) + offsetof(struct xfrm_user_tmpl, saddr);
+    CHECK(alike_with(flip) == PFKEYX_SAME);
+    at = payload_of(XFRMA_TMPL) + sizeof(struct xfrm_user_tmpl) + offsetof(struct xfrm_user_tmpl, optional);
+    CHECK(alike_with(flip) == PFKEYX_DIFFERS);
+}
+
+/* Whether what was put has a link, in a block of its own. */
+static int has_link(uint8_t *link)
+{
+    uint8_t *block = malloc(size);
+    int found;
+
+    CHECK(block);
+    memcpy(block, message, size);
+    found = pfkeyx_xfrm_link(block, size, link);
+    free(block);
+    return found;
+}
+
+void links(void)
+{
+    size_t info = sizeof(struct nlmsghdr), template;
+    uint8_t *link = malloc(PFKEYX_LINK);
+
+    CHECK(link);
+    put_sa();
+    CHECK(!has_link(link)); /* it has no reqid, and no mode in which it is found by addresses */
+    message[info + offsetof(struct xfrm_usersa_info, reqid)] = 7;
+    CHECK(!has_link(link));
+    message[info + offsetof(struct xfrm_usersa_info, mode)] = XFRM_MODE_TUNNEL;
+    CHECK(has_link(link) && link[1] == XFRM_MODE_TUNNEL);
+    put_policy(message, XFRM_MODE_TUNNEL, 1, 1, 2);
+    CHECK(!has_link(link)); /* it is for one SPI */
+    template = payload_of(XFRMA_TMPL);
+    memset(message + template + offsetof(struct xfrm_user_tmpl, id.spi), 0, 4);
+    CHECK(has_link(link) && link[6] == 4 && link[10] == 1 && link[26] == 2);
+    memset(message + template + offsetof(struct xfrm_user_tmpl, reqid), 0, 4);
+    CHECK(!has_link(link));
+    put_policy(message, XFRM_MODE_TUNNEL, 2, 1, 2);
+    CHECK(!has_link(link));
+    put_policy(message, XFRM_MODE_TUNNEL, 1, 0, 2);
+    CHECK(!has_link(link));
+    put_policy(message, XFRM_MODE_TUNNEL, 0, 0, 0);
+    CHECK(!has_link(link));
+    free(link);
+}
+
 void handles(void)
 {
     uint8_t *found = malloc(2 * PFKEYX_SA_HANDLE), *block, none[PFKEYX_SA_HANDLE] = { 0 };

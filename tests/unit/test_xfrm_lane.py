@@ -163,9 +163,9 @@ def test_in_what_two_entries_differ_is_told_alike_by_their_bytes_and_by_their_fi
     assert min(verdicts[verdict] for verdict in (0, 1, 2)) > 20
 
 
-def _compare(kind: type[SAEntry | PolicyEntry], one: bytes, other: bytes, counted: Set[str]) -> int:
+def _compare(kind: Any, one: bytes, other: bytes, counted: Set[str]) -> int:
     """Return the verdict of the C core, after a look at whether it is true."""
-    verdict = kind(one).compare(kind(other))
+    verdict: int = kind(one).compare(kind(other))
     read = codec.read_sa if kind is SAEntry else codec.read_policy
     values = read(one), read(other)
     names = values[0].__match_args__
