@@ -20,7 +20,7 @@ Nothing here talks to a kernel or knows a dialect.
 import errno as _errno
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 
 class PfkeyxError(Exception):
@@ -43,6 +43,10 @@ class UnsupportedError(PfkeyxError):
         super().__init__(f"{feature}: {hint}" if hint else feature)
 
 
+#: Stands for an error among its own replies.
+_ITSELF: Final = object()
+
+
 class KernelError(PfkeyxError, OSError):
     """The kernel refused a request.
 
@@ -59,8 +63,18 @@ class KernelError(PfkeyxError, OSError):
         self.subject = subject
         self.detail = detail
         self.attribute = attribute
-        self.replies: Sequence[Any] = ()
+        self._replies: Sequence[Any] = ()
         super().__init__(errno, os.strerror(errno))
+
+    @property
+    def replies(self) -> Sequence[Any]:
+        """What became of each request of the batch, in order."""
+        return tuple(self if reply is _ITSELF else reply for reply in self._replies)
+
+    @replies.setter
+    def replies(self, replies: Sequence[Any]) -> None:
+        # An error that referred to itself would stay, and keep what its traceback refers to: whole tables.
+        self._replies = [_ITSELF if reply is self else reply for reply in replies]
 
     @staticmethod
     def of(

@@ -304,7 +304,11 @@ def _accepted(replies: list[Any]) -> list[Any]:
     refusal = next((reply for reply in replies if isinstance(reply, KernelError)), None)
     if refusal is not None:
         refusal.replies = tuple(replies)
-        raise refusal
+        try:
+            raise refusal
+        finally:
+            # This frame is in the error's traceback; it must not keep the error.
+            del refusal, replies
     return replies
 
 

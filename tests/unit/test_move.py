@@ -1,6 +1,7 @@
 """The operation that moves, against a kernel that refuses at every step."""
 
 import errno
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
@@ -32,7 +33,7 @@ from pfkeyx import (
     UnsupportedError,
     Usage,
 )
-from pfkeyx.migration.reading import FEW, read_back
+from pfkeyx.migration.reading import FEW, Snapshot, read_back
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect
 from tests.unit.samples import INBOUND, LOCAL, NEW_LOCAL, OUTBOUND, POLICIES, REMOTE, SAS, SECRET, UPDATE, USAGE
@@ -465,3 +466,14 @@ def test_a_plan_that_somebody_has_changed_is_made_again() -> None:
     _, engine, plan = planned_then(OLD_STATE)
     with pytest.raises(InvalidRequestError, match="since this plan was made"):
         engine.migrate(replace(plan, steps=plan.steps[:1]))
+
+
+def test_what_is_not_wanted_any_more_is_gone_though_probes_were_refused() -> None:
+    _, engine = migrate(PROBES + OLD_STATE)
+    gc.collect()
+    gc.disable()
+    try:
+        engine.plan_migration(UPDATE)
+        assert not any(isinstance(thing, (MigrationPlan, Snapshot, KernelError)) for thing in gc.get_objects())
+    finally:
+        gc.enable()
