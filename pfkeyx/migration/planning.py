@@ -18,11 +18,12 @@ from pfkeyx.migration.templates import (
     Index,
     is_between_hosts,
     is_interrupted,
+    names_anywhere,
     selector_after,
     template_after,
     template_ends,
 )
-from pfkeyx.migration.update import KEEP, AddressUpdate, Heading, Keep, OpenEnds, ends_of
+from pfkeyx.migration.update import KEEP, AddressUpdate, Heading, Keep, OpenEnds
 from pfkeyx.model import (
     SA,
     Action,
@@ -53,9 +54,10 @@ def make_plan(
     """Return the plan for `update`, given the SAs and policies that it may be about and what the kernel can do.
 
     `method` forces one. `can_block` says whether packets can be kept from a policy while its SAs move. Raises
-    `InvalidRequestError` when nothing is at the old or new addresses, or a policy cannot be written back,
+    `InvalidRequestError` when nothing is at the old or new addresses, or a policy is missing or cannot be written back,
     `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method can move an SA.
     """
+    _check_named_policies(update, policies)
     named = _named(update, sas, any(is_interrupted(update, policy) for policy in policies))
     moves = [move for sa in named if (move := _sa_move(update, sa)) is not None]
     _check_targets(moves, sas)
@@ -112,6 +114,18 @@ class _User(NamedTuple):
         return self.move.before.direction is Direction.OUT
 
 
+def _check_named_policies(update: AddressUpdate, policies: Sequence[Policy]) -> None:
+    there = {policy.handle for policy in policies}
+    missing = [
+        name
+        for name in update.named_policies or ()
+        if there.isdisjoint(each.handle for each in names_anywhere(update, name))
+    ]
+    if missing:
+        names = ", ".join(f"policy {name}" for name in missing)
+        raise InvalidRequestError(f"plan migration: there is no {names}; name only policies that are there")
+
+
 def _named(update: AddressUpdate, sas: Sequence[SA], was_interrupted: bool) -> list[SA]:
     """Return the SAs at the old and new places that the update is about, or refuse it.
 
@@ -130,7 +144,8 @@ def _named(update: AddressUpdate, sas: Sequence[SA], was_interrupted: bool) -> l
         named: [
             sa
             for sa in by_name[named.spi, named.protocol, named.mark]
-            if _is_the_named(update, sa.destination, named.destination)
+            # After a move an SA has another destination, and is still the one that was named.
+            if sa.destination in update.destinations(named.destination)
         ]
         for named in update.sas
     }
@@ -142,8 +157,11 @@ def _named(update: AddressUpdate, sas: Sequence[SA], was_interrupted: bool) -> l
 
 
 def _reqids(update: AddressUpdate, named: Sequence[SA]) -> dict[bool, set[int]] | None:
-    """Return by which reqids policies find the SAs that an update names, outbound and inbound; None for all."""
-    if update.sas is None:
+    """Return by which reqids policies find the SAs that an update names, outbound and inbound; None for all.
+
+    Policies that are named themselves are about these SAs, which may have expired where a move was interrupted.
+    """
+    if update.sas is None or update.named_policies is not None:
         return None
     reqids: dict[bool, set[int]] = {True: set(), False: set()}
     for sa in named:
@@ -155,14 +173,6 @@ def _reqids(update: AddressUpdate, named: Sequence[SA]) -> dict[bool, set[int]] 
 
 def _place(update: AddressUpdate, source: IPAddress, destination: IPAddress) -> Heading | None:
     return update.heading(source, destination) or update.arrival(source, destination)
-
-
-def _is_the_named(update: AddressUpdate, destination: IPAddress, named: IPAddress) -> bool:
-    # After a move an SA has another destination, and is still the one that was named.
-    if destination == named:
-        return True
-    places = (*update.old_places, update.new)
-    return any({destination, named} <= set(ends) for ends in zip(*map(ends_of, places), strict=True))
 
 
 def _sa_move(update: AddressUpdate, sa: SA) -> _Move | None:
