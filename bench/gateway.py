@@ -20,14 +20,14 @@ LOCAL, NEW_LOCAL = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 REMOTES = IPv4Address("100.64.0.0")
 THERE, BACK = AddressUpdate(LOCAL, NEW_LOCAL), AddressUpdate(NEW_LOCAL, LOCAL)
 _INNERS = IPv4Address("10.0.0.0")
-_OWN_NET = ip_network("172.16.0.0/24")
+OWN_NET = ip_network("172.16.0.0/24")
 
 
 def tunnels(count: int) -> list[Tunnel]:
     """Return tunnels of one gateway, each to another remote end."""
     # The kernel finds SAs by the exclusive or of addresses and reqid, in which two that count alike would cancel out.
     return [
-        Tunnel(LOCAL, REMOTES + number, _OWN_NET, ip_network(_INNERS + number), reqid=1 + 3 * number)
+        Tunnel(LOCAL, REMOTES + number, OWN_NET, ip_network(_INNERS + number), reqid=1 + 3 * number)
         for number in range(count)
     ]
 

@@ -59,7 +59,7 @@ def _each(case: str, name: str) -> Callable[[Results, int], float | None]:
     return value
 
 
-_ADD, _DUMP = "add SAs, AES-GCM", "dump SAs"
+_ADD, _DUMP, _ONE = "add SAs, AES-GCM", "dump SAs", "move one tunnel among many"
 GOALS = (
     Goal("add SAs: to the floor", _ratio(_ADD, "pfkeyx"), 1.1),
     Goal("add SAs: `ip -batch` to pfkeyx", _ratio(_ADD, "ip -batch", "pfkeyx"), 1.5, at_least=True),
@@ -85,7 +85,8 @@ GOALS = (
     Goal("dump SAs over PF_KEY, each a value: to the floor", _ratio("dump SAs, PF_KEY", "each SA"), 1.3),
     Goal("add SAs: cost of one, to that among 1,000", _growth(_ADD, "pfkeyx"), 1.1),
     Goal("dump SAs: cost of one, to that among 1,000", _growth(_DUMP, "each SA"), 1.1),
-    Goal("move one tunnel among many: to the same alone", _ratio("move one tunnel among many", "pfkeyx", "alone"), 1.5),
+    Goal(f"{_ONE}: to the same alone", _ratio(_ONE, "pfkeyx", "alone"), 1.5),
+    Goal(f"{_ONE}, policies hashed: to the same alone", _ratio(_ONE, "hashed", "alone"), 1.5),
     Goal("memory of a streamed dump", _each("memory", "stream"), 64, unit="MiB"),
     Goal("`pfkeyx sa list`, empty SAD: to `python3 -c pass`", _ratio("start", "pfkeyx sa list"), 5),
 )

@@ -11,7 +11,7 @@ from bench import gateway
 from bench.contest import FLOOR, Contest, Contestant
 from bench.gateway import LOCAL, NEW_LOCAL, THERE
 from bench.ground import Ground
-from pfkeyx import SA, AddressPair, AddressUpdate, Engine, Loss, Method, Policy
+from pfkeyx import SA, AddressPair, AddressUpdate, Engine, HashThreshold, Loss, Method, Policy
 from pfkeyx.migration.reading import FEW
 from pfkeyx.model import IPAddress
 from pfkeyx.opening import EngineName
@@ -60,24 +60,32 @@ def move(method: Method, ground: Ground, size: int) -> Contest:
 
 
 def move_one(ground: Ground, size: int) -> Contest:
-    """Move one tunnel of a gateway there and back, its SAs named: alone, and among many."""
+    """Move one tunnel of a gateway there and back, its SAs and policies named: alone, and among many.
+
+    Of what is "found" only the SAs are named, and the policies are looked for. Whenever a policy is replaced that the
+    kernel does not have by hash, it goes through the prefixes of all such: "hashed" is where it has none.
+    """
     sas, policies = gateway.gcm_sas(2 * size), gateway.policies(size)
     number = size // 2
     pair, its_policies = sas[2 * number : 2 * number + 2], policies[3 * number : 3 * number + 3]
-    there, back = _named(pair, LOCAL, NEW_LOCAL), _named(pair, NEW_LOCAL, LOCAL)
+    found = _named(pair, LOCAL, NEW_LOCAL), _named(pair, NEW_LOCAL, LOCAL)
+    names = tuple(policy.id for policy in its_policies)
+    there, back = named = tuple(replace(update, policies=names) for update in found)
 
-    def work(engine: Engine) -> None:
+    def work(engine: Engine, updates: Sequence[AddressUpdate] = named) -> None:
         for _ in range(_TURNS):
-            engine.migrate(there)
-            engine.migrate(back)
+            for update in updates:
+                engine.migrate(update)
 
     async def work_awaited() -> None:
         for _ in range(_TURNS):
             await awaited.migrate(there)
             await awaited.migrate(back)
 
-    alone = ground.open_elsewhere()
+    alone, hashed = ground.open_elsewhere(), ground.open_elsewhere()
+    hashed.set_spd_thresholds(ipv4=HashThreshold(gateway.OWN_NET.prefixlen, 32))
     _fill(pair, its_policies, alone)
+    _fill(sas, policies, hashed)
     _fill(sas, policies, ground.xfrm)
     awaited = ground.open_for_asyncio()
     recorded = ground.recorded("xfrm", work, before=lambda engine: engine.plan_migration(there))
@@ -86,7 +94,9 @@ def move_one(ground: Ground, size: int) -> Contest:
             Contestant("pfkeyx", partial(work, ground.xfrm)),
             Contestant("asyncio", lambda: ground.await_(work_awaited())),
             Contestant("alone", partial(work, alone)),
-            # Each move asks whether the inbound SA's new place is free, and whether it has gone from the old one.
+            Contestant("hashed", partial(work, hashed)),
+            Contestant("found", partial(work, ground.xfrm, found)),
+            # Each move asks for the inbound SA where it is and where it goes, before and after.
             Contestant(FLOOR, partial(ground.replay, recorded, refused=2 * 2 * _TURNS)),
         ],
         times=2 * _TURNS,

@@ -18,7 +18,7 @@ from pfkeyx.migration.methods import Supports
 from pfkeyx.migration.perform import Held, chunks, perform, restore
 from pfkeyx.migration.plan import Loss, Method, MigrationPlan, PolicyMove, Step
 from pfkeyx.migration.planning import make_plan
-from pfkeyx.migration.reading import Snapshot, read, read_back
+from pfkeyx.migration.reading import Snapshot, can_read_by_name, read, read_back
 from pfkeyx.migration.report import MigrationReport, differences, is_moved
 from pfkeyx.migration.templates import Index
 from pfkeyx.migration.update import KEEP, AddressUpdate, Keep
@@ -144,7 +144,10 @@ def _plan(
             supports[each] = yield from dialect.supports(feature)
         else:
             supports[each] = Support(False, f"the {engine} engine has it, which sees the same SAs")
-    snapshot = yield from read(dialect, update)
+    by_name = can_read_by_name(dialect, update) and _moves_by_spi(supports, method)
+    if by_name:
+        supports[Method.MIGRATE] = Support(False, "it moves the newest of several SAs, and only the named are read")
+    snapshot = yield from read(dialect, update, others=not by_name)
     sas = list(snapshot.sas.values())
     basis = _Basis(dialect.name, supports, snapshot)
     if earlier is not None and (yield from work(partial(basis.still_gives, earlier))):
@@ -156,6 +159,13 @@ def _plan(
     if not dialect.sends_together:
         yield from _check_seen(dialect, plan, snapshot)
     return plan, snapshot
+
+
+def _moves_by_spi(supports: Supports, method: Method | None) -> bool:
+    """Return whether SAs can be moved each by its SPI, whatever others there are."""
+    if method is None:
+        return any(supports[each].available for each in (Method.ADDRUPDATE, Method.MIGRATE_STATE))
+    return method not in (Method.MIGRATE, Method.SADB_X_MIGRATE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

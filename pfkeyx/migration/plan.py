@@ -326,14 +326,14 @@ def _opened(old: Template, new: Template) -> Template:
 
 
 def _update_as_json(update: AddressUpdate) -> dict[str, Any]:
-    encap = update.encap
+    encap, named = update.encap, update.named_policies
     return {
         "old": str(update.old),
         "new": str(update.new),
         "since": [str(place) for place in update.since],
         "encap": "keep" if encap is KEEP else encap and str(encap),
         "sas": update.sas and [str(named) for named in update.sas],
-        "policies": update.policies,
+        "policies": update.policies if named is None else [str(policy) for policy in named],
     }
 
 

@@ -20,11 +20,12 @@ from pfkeyx.migration.templates import (
     Index,
     is_between_hosts,
     is_interrupted,
+    names_anywhere,
     selector_after,
     template_after,
     template_ends,
 )
-from pfkeyx.migration.update import KEEP, AddressUpdate, Heading, Keep, OpenEnds, ends_of
+from pfkeyx.migration.update import KEEP, AddressUpdate, Heading, Keep, OpenEnds
 from pfkeyx.model import (
     SA,
     Action,
@@ -55,17 +56,17 @@ def make_plan(
     """Return the plan for `update`, given the SAs and policies that it may be about and what the kernel can do.
 
     `method` forces one. `can_block` says whether packets can be kept from a policy while its SAs move. Raises
-    `InvalidRequestError` when nothing is at the old or new addresses, or a policy cannot be written back,
+    `InvalidRequestError` when nothing is at the old or new addresses, or a policy is missing or cannot be written back,
     `AlreadyExistsError` when a new place is taken, `UnsupportedError` when no method can move an SA.
     """
-    everything = update, sas, policies
-    alike = find_alike(*everything) if can_block else None
+    _check_named_policies(update, policies)
+    alike = find_alike(update, sas, policies) if can_block else None
     if alike is not None:
         planned, left = _plan_each(update, alike.sas, alike.policies, supports, method, can_block)
         others = alike.steps([step for _, step in planned], sas)
         if others is not None:
             return _plan_of(update, [*planned, *others], left, method, hold)
-    planned, left = _plan_each(*everything, supports, method, can_block)
+    planned, left = _plan_each(update, sas, policies, supports, method, can_block)
     return _plan_of(update, planned, left, method, hold)
 
 
@@ -141,6 +142,18 @@ class _User(NamedTuple):
         return self.move.before.direction is Direction.OUT
 
 
+def _check_named_policies(update: AddressUpdate, policies: Sequence[Policy]) -> None:
+    there = {policy.handle for policy in policies}
+    missing = [
+        name
+        for name in update.named_policies or ()
+        if there.isdisjoint(each.handle for each in names_anywhere(update, name))
+    ]
+    if missing:
+        names = ", ".join(f"policy {name}" for name in missing)
+        raise InvalidRequestError(f"plan migration: there is no {names}; name only policies that are there")
+
+
 def _named(update: AddressUpdate, sas: Sequence[SA], was_interrupted: bool) -> list[SA]:
     """Return the SAs at the old and new places that the update is about, or refuse it.
 
@@ -159,7 +172,8 @@ def _named(update: AddressUpdate, sas: Sequence[SA], was_interrupted: bool) -> l
         named: [
             sa
             for sa in by_name[named.spi, named.protocol, named.mark]
-            if _is_the_named(update, sa.destination, named.destination)
+            # After a move an SA has another destination, and is still the one that was named.
+            if sa.destination in update.destinations(named.destination)
         ]
         for named in update.sas
     }
@@ -171,8 +185,11 @@ def _named(update: AddressUpdate, sas: Sequence[SA], was_interrupted: bool) -> l
 
 
 def _reqids(update: AddressUpdate, named: Sequence[SA]) -> dict[bool, set[int]] | None:
-    """Return by which reqids policies find the SAs that an update names, outbound and inbound; None for all."""
-    if update.sas is None:
+    """Return by which reqids policies find the SAs that an update names, outbound and inbound; None for all.
+
+    Policies that are named themselves are about these SAs, which may have expired where a move was interrupted.
+    """
+    if update.sas is None or update.named_policies is not None:
         return None
     reqids: dict[bool, set[int]] = {True: set(), False: set()}
     for sa in named:
@@ -184,14 +201,6 @@ def _reqids(update: AddressUpdate, named: Sequence[SA]) -> dict[bool, set[int]] 
 
 def _place(update: AddressUpdate, source: IPAddress, destination: IPAddress) -> Heading | None:
     return update.heading(source, destination) or update.arrival(source, destination)
-
-
-def _is_the_named(update: AddressUpdate, destination: IPAddress, named: IPAddress) -> bool:
-    # After a move an SA has another destination, and is still the one that was named.
-    if destination == named:
-        return True
-    places = (*update.old_places, update.new)
-    return any({destination, named} <= set(ends) for ends in zip(*map(ends_of, places), strict=True))
 
 
 def _sa_move(update: AddressUpdate, sa: SA) -> _Move | None:

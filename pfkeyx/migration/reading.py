@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from pfkeyx.dialect import Dialect
 from pfkeyx.entries import Entries
 from pfkeyx.migration.plan import PolicyMove, SAMove, Step
-from pfkeyx.migration.templates import concerns
+from pfkeyx.migration.templates import concerns, is_between_hosts, names_anywhere
 from pfkeyx.migration.update import AddressUpdate, ends_of
-from pfkeyx.model import SA, AddressPair, IPAddress, Policy, Prefix, SAFilter
+from pfkeyx.model import SA, AddressPair, IPAddress, Policy, PolicyId, Prefix, SAFilter
 from pfkeyx.model.deferred import Handle, same_but
 from pfkeyx.operation import Joined, Operation, Request, ask, ask_each, keep
 
@@ -41,17 +41,24 @@ def _are_like(values: Collection[SA | Policy], others: Collection[SA | Policy], 
     return len(values) == len(others) and all(same_but(value, other, but) for value, other in pairs)
 
 
-def read(dialect: Dialect, update: AddressUpdate) -> Operation[Snapshot]:
-    """Read what is at the old and new places, and what stands where something would go; no more is kept."""
-    sas: dict[Handle, SA] = {}
-    if dialect.reads_singly:
-        yield from _dump_sas(dialect, _between(update), sas)
-        yield from _read_occupants(dialect, update, sas)
+def can_read_by_name(dialect: Dialect, update: AddressUpdate) -> bool:
+    """Return whether the SAs and policies that an update names can be read without looking at others."""
+    return dialect.reads_singly and update.named_policies is not None
+
+
+def read(dialect: Dialect, update: AddressUpdate, *, others: bool = False) -> Operation[Snapshot]:
+    """Read what is at the old and new places, and what stands where something would go; no more is kept.
+
+    Where SAs and policies are named it is these alone; with `others`, all SAs at the places all the same.
+    """
+    by_name = can_read_by_name(dialect, update) and not others
+    sas = (yield from _read_named_sas(dialect, update)) if by_name else None
+    if sas is None:
+        sas = yield from _find_sas(dialect, update)
+    if update.named_policies is None:
+        policies = yield from _find_policies(dialect, update)
     else:
-        yield from _dump_sas(dialect, (*_between(update), *_to_new(update)), sas)
-    places = {tuple(end for end in ends_of(place) if end is not None) for place in (*update.old_places, update.new)}
-    request = dialect.dump_policies(places)
-    policies = yield from ask(request if dialect.reads_singly else keep(request, partial(concerns, update)))
+        policies = yield from _read_named_policies(dialect, update, update.named_policies)
     return Snapshot(sas, {policy.handle: policy for policy in policies}, tuple(policies))
 
 
@@ -69,6 +76,49 @@ def read_back(dialect: Dialect, update: AddressUpdate, steps: Sequence[Step]) ->
 
 def _ids(moves: Iterable[SAMove | PolicyMove]) -> dict[Handle, Any]:
     return {value.handle: value.id for move in moves for value in (move.after, move.before)}
+
+
+def _read_named_sas(dialect: Dialect, update: AddressUpdate) -> Operation[dict[Handle, SA] | None]:
+    """Return what is where the named SAs may be, and where they go; None where others have to be looked at."""
+    names = update.sas or ()
+    ids = [replace(name, destination=end) for name in names for end in update.destinations(name.destination)]
+    return (yield from _read_singly(dialect.get_sa, {each.handle: each for each in ids}))
+
+
+def _find_sas(dialect: Dialect, update: AddressUpdate) -> Operation[dict[Handle, SA]]:
+    sas: dict[Handle, SA] = {}
+    if dialect.reads_singly:
+        yield from _dump_sas(dialect, _between(update), sas)
+        yield from _read_occupants(dialect, update, sas)
+    else:
+        yield from _dump_sas(dialect, (*_between(update), *_to_new(update)), sas)
+    return sas
+
+
+def _read_named_policies(
+    dialect: Dialect, update: AddressUpdate, names: Iterable[PolicyId]
+) -> Operation[Sequence[Policy]]:
+    """Return the named policies, by whichever name, and what stands where one between hosts would go."""
+    wanted = {each.handle: each for name in names for each in names_anywhere(update, name)}
+    found = (yield from _read_singly(dialect.get_policy, wanted)) if dialect.reads_singly else None
+    if found is None:
+        dumped = yield from ask(keep(dialect.dump_policies(), lambda policy: policy.handle in wanted))
+        found = {policy.handle: policy for policy in dumped}
+    kept: dict[Handle, Policy] = {}
+    for name in names:
+        own = found.get(name.handle)
+        for handle in (each.handle for each in names_anywhere(update, name)):
+            policy = found.get(handle)
+            # That of a tunnel keeps its name, and what has the other is a stranger.
+            if policy is not None and (policy is own or is_between_hosts(own or policy)):
+                kept[handle] = policy
+    return list(kept.values())
+
+
+def _find_policies(dialect: Dialect, update: AddressUpdate) -> Operation[Sequence[Policy]]:
+    places = {tuple(end for end in ends_of(place) if end is not None) for place in (*update.old_places, update.new)}
+    request = dialect.dump_policies(places)
+    return (yield from ask(request if dialect.reads_singly else keep(request, partial(concerns, update))))
 
 
 def _dump_sas(dialect: Dialect, filters: Iterable[SAFilter], sas: dict[Handle, SA]) -> Operation[None]:

@@ -16,6 +16,7 @@ from pfkeyx.model import (
     IPAddress,
     Mode,
     Policy,
+    PolicyId,
     Protocol,
     Selector,
     Template,
@@ -139,9 +140,21 @@ def selector_after(update: AddressUpdate, policy: Policy, ends: Sequence[Ends], 
     after = update.ends_after(hosts, outbound)
     if after is None:
         return policy.selector
-    selector = policy.selector
+    return _between(after, policy.selector)
+
+
+def names_anywhere(update: AddressUpdate, name: PolicyId) -> Iterator[PolicyId]:
+    """Yield what a policy is found by, and what else it may be found by at the places if it is between hosts."""
+    yield name
+    hosts = prefix_host(name.selector.source), prefix_host(name.selector.destination)
+    if None not in hosts or not isinstance(update.new, AddressPair):
+        for ends in update.ends_anywhere(hosts, name.direction is Direction.OUT):
+            yield replace(name, selector=_between(ends, name.selector))
+
+
+def _between(hosts: OpenEnds, selector: Selector) -> Selector:
     source, destination = (
         prefix if host is None else ip_network(host)
-        for prefix, host in zip((selector.source, selector.destination), after, strict=True)
+        for prefix, host in zip((selector.source, selector.destination), hosts, strict=True)
     )
     return replace(selector, source=source, destination=destination)

@@ -1,12 +1,14 @@
 """What a move is asked for: an address update, as MOBIKE makes one (RFC 4555 §3.5)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import chain
 from typing import Final, NamedTuple
 
-from pfkeyx.checks import check_bits, check_end
+from pfkeyx.checks import check_bits, check_end, check_policy_id, check_sa_id
 from pfkeyx.errors import InvalidRequestError
-from pfkeyx.model import AddressPair, IPAddress, SAId, UdpEncap, same_family
+from pfkeyx.model import AddressPair, IPAddress, PolicyId, SAId, UdpEncap, same_family
 
 
 class Keep(Enum):
@@ -46,6 +48,12 @@ class AddressUpdate:
     their packets are dropped. `since` are older places at which a move that was superseded may have left SAs; they
     move too.
 
+    `policies` can also name, beside `sas`, the policies that move, by what they are found by before or after. Where
+    they are few these alone are read, so that a move costs the same however many others there are; which others use the
+    SAs is not looked for. Whoever names them vouches that none does: one would find no SA any more, and its packets
+    would be dropped, or leave in clear where its template is optional; and since it is not blocked, packets may use a
+    sequence number twice while their SA moves by MIGRATE or REPLACE. Other SAs of these policies stay without a word.
+
     Raises `InvalidRequestError` for an update that no SA could follow.
 
     >>> from ipaddress import ip_address
@@ -57,17 +65,23 @@ class AddressUpdate:
     new: Place
     encap: UdpEncap | Keep | None = KEEP
     sas: tuple[SAId, ...] | None = None
-    policies: bool = True
+    policies: bool | tuple[PolicyId, ...] = True
     since: tuple[Place, ...] = ()
 
     def __post_init__(self) -> None:
-        for place in (*self.old_places, self.new):
+        for place in self._places:
             self._check_place(place)
         for address in _addresses(self.new):
             check_end("address update", address)
         if isinstance(self.encap, UdpEncap):
             ports = {"source port": self.encap.source_port, "destination port": self.encap.destination_port}
             check_bits("address update", self, 16, **ports)
+        for sa_id in self.sas or ():
+            check_sa_id("address update", sa_id)
+        for policy_id in self.named_policies or ():
+            check_policy_id("address update", policy_id)
+        if self.sas is None and self.named_policies is not None:
+            raise InvalidRequestError("address update: it names policies and no SAs; name the SAs that use them too")
         if self.encap is KEEP and all(place == self.new for place in self.old_places):
             raise InvalidRequestError(f"address update: old and new are both {self.old}; nothing would change")
 
@@ -75,6 +89,11 @@ class AddressUpdate:
     def old_places(self) -> tuple[Place, ...]:
         """Every place that SAs are moved from."""
         return (self.old, *self.since)
+
+    @property
+    def named_policies(self) -> tuple[PolicyId, ...] | None:
+        """The policies that it is about alone, None where they are to be found."""
+        return None if isinstance(self.policies, bool) else self.policies
 
     def heading(self, source: IPAddress, destination: IPAddress) -> Heading | None:
         """Return where goes what is between these ends, None for what is not at an old place."""
@@ -91,6 +110,17 @@ class AddressUpdate:
     def has_arrived(self, ends: OpenEnds, outbound: bool) -> bool:
         """Return whether a template is at the new place."""
         return self._ends_after((self.new,), ends, outbound) is not None
+
+    def destinations(self, destination: IPAddress) -> tuple[IPAddress, ...]:
+        """Return where an SA may go to, at any of the places, that goes there at one of them."""
+        sides = zip(*map(ends_of, self._places), strict=True)
+        ends = chain([destination], *(side for side in sides if destination in side))
+        return tuple(dict.fromkeys(end for end in ends if end is not None))
+
+    def ends_anywhere(self, ends: OpenEnds, outbound: bool) -> Iterator[OpenEnds]:
+        """Yield these ends as they are at each of the places, if they are at one of them."""
+        if self._ends_after(self._places, ends, outbound) is not None:
+            yield from (_ends_at(place, ends, outbound) for place in self._places)
 
     def concerns_what(self, other: "AddressUpdate") -> bool:
         """Return whether this update may be about SAs of another: it moves them from where that finds or leaves them.
@@ -116,6 +146,10 @@ class AddressUpdate:
         places = dict.fromkeys((*self.since, earlier.new, *earlier.old_places))
         return replace(self, encap=encap, since=tuple(place for place in places if place not in done))
 
+    @property
+    def _places(self) -> tuple[Place, ...]:
+        return (*self.old_places, self.new)
+
     def _heading(self, places: tuple[Place, ...], source: IPAddress, destination: IPAddress) -> Heading | None:
         for outbound in (True, False):
             after = self._ends_after(places, (source, destination), outbound)
@@ -130,12 +164,7 @@ class AddressUpdate:
         local, remote = ends if outbound else ends[::-1]
         for place in places:
             if _is_at(place, local, remote):
-                new = self.new
-                if isinstance(new, AddressPair):
-                    moved = (new.local if local else None, new.remote if remote else None)
-                else:
-                    moved = (new, remote)
-                return moved if outbound else moved[::-1]
+                return _ends_at(self.new, ends, outbound)
         return None
 
     def _check_place(self, place: Place) -> None:
@@ -172,3 +201,13 @@ def _is_at(place: Place, local: IPAddress | None, remote: IPAddress | None) -> b
         known = local is not None or remote is not None
         return known and local in (None, place.local) and remote in (None, place.remote)
     return local == place
+
+
+def _ends_at(place: Place, ends: OpenEnds, outbound: bool) -> OpenEnds:
+    """Return what ends are at a place; one that is any stays so."""
+    local, remote = ends if outbound else ends[::-1]
+    if isinstance(place, AddressPair):
+        moved = (place.local if local else None, place.remote if remote else None)
+    else:
+        moved = (place, remote)
+    return moved if outbound else moved[::-1]

@@ -56,7 +56,7 @@ _LEFT_OUT = {
         "documents",
         "migrate",
         "testing",
-        *(f"migrate_{name}" for name in ("async", "bulk", "flood", "killed", "nat", "pfkey", "scope")),
+        *(f"migrate_{name}" for name in ("async", "bulk", "flood", "killed", "named", "nat", "pfkey", "scope")),
     ],
     **dict.fromkeys(("6.1+addrupdate", "6.12+addrupdate", "7+addrupdate"), _WITH_MODULE),
 }

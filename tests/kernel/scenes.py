@@ -269,6 +269,16 @@ class OptionalScene(HostScene):
     is_optional = True
 
 
+class NamedScene(HostScene):
+    """The same, whose SAs and policies are all named: by what they are called before a move."""
+
+    def update(self, old: Place, new: Place) -> AddressUpdate:
+        """Return what the roaming host is asked for, with the names."""
+        state = self.state(old)
+        sas, policies = tuple(sa.id for sa in state.sas), tuple(policy.id for policy in state.policies)
+        return replace(super().update(old, new), sas=sas, policies=policies)
+
+
 def _strangers(sa: SA) -> SA:
     """Return somebody else's SA in the place of another."""
     assert sa.encryption is not None
@@ -289,6 +299,7 @@ METHODS: dict[type[Scene], tuple[Method, ...]] = {
     NatLeftScene: _BY_SPI,
     HostScene: _BY_SPI,
     OptionalScene: _BY_SPI,
+    NamedScene: _BY_SPI,
 }
 
 

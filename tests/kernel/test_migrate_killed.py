@@ -18,7 +18,7 @@ from tests.kernel.interruption import (
     moments,
 )
 from tests.kernel.moves import Place
-from tests.kernel.scenes import IS_SOAK, METHODS, OptionalScene, Scene, by_method
+from tests.kernel.scenes import IS_SOAK, METHODS, NamedScene, OptionalScene, Scene, by_method
 from tests.kernel.topology import Road
 from tests.kernel.values import encryption
 
@@ -26,7 +26,10 @@ SUITE = (encryption(AES_GCM, 20), None)
 LONG = [(kind, method) for kind, methods in METHODS.items() for method in methods]
 #: The method with the most to lose, by itself; and what the first test has besides.
 SHORT = [(Scene, Method.REPLACE)]
-BROAD = [*((Scene, method) for method in METHODS[Scene]), (OptionalScene, Method.REPLACE)]
+BROAD = [
+    *((Scene, method) for method in METHODS[Scene]),
+    *((kind, Method.REPLACE) for kind in (OptionalScene, NamedScene)),
+]
 #: In the long form of the tests more often, and later.
 ROUNDS = 100 if IS_SOAK else 2
 

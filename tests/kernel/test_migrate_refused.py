@@ -25,7 +25,7 @@ from pfkeyx import (
 from pfkeyx.testing import Traffic
 from tests.kernel.interruption import migrate_interrupted, moments
 from tests.kernel.moves import check_wire, move, places, updates
-from tests.kernel.scenes import IS_SOAK, METHODS, STRANGER, Scene, State, by_method
+from tests.kernel.scenes import IS_SOAK, METHODS, STRANGER, NamedScene, Scene, State, by_method
 from tests.kernel.topology import INWARD_SPI, Road
 from tests.kernel.values import authentication, encryption
 
@@ -70,7 +70,9 @@ TROUBLES: dict[str, tuple[Callable[[Scene], None], bool]] = {
 }
 SHORT = [
     *((Scene, method, "place_taken") for method in METHODS[Scene]),
+    *((NamedScene, method, "place_taken") for method in METHODS[NamedScene]),
     (Scene, Method.MIGRATE, "inbound_policy_deleted"),
+    (NamedScene, Method.REPLACE, "outbound_policy_deleted"),
     (Scene, Method.REPLACE, "inbound_sa_taken_away"),
 ]
 LONG = [(kind, method, trouble) for kind, methods in METHODS.items() for method in methods for trouble in TROUBLES]
