@@ -3,10 +3,10 @@
 How an entry is read is a dialect's to know.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from pfkeyx.model.deferred import Handle, set_handle
+from pfkeyx.model.deferred import Handle
 from pfkeyx.native import ffi, lib
 
 T = TypeVar("T")
@@ -55,37 +55,27 @@ class Received(Messages):
 
 
 class Entries(Sequence[T], Generic[T]):
-    """Entries that came together, as values, each of which is made when it is looked at."""
+    """Entries that came together, as values, each of which is made when it is looked at.
+
+    `find_handles` tells what each is found by, with nothing for one that has to be read for that.
+    """
 
     def __init__(
         self,
         messages: Messages,
         read: Callable[[bytes], T],
-        handles: Callable[[Messages], Sequence[Handle]] | None = None,
+        find_handles: Callable[[Messages], Sequence[Handle]] | None = None,
     ) -> None:
-        self._messages = messages
-        self._read = read
-        self._handles = handles
+        self.messages = messages
+        self.read = read
+        self.find_handles = find_handles
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self.messages)
 
     def __getitem__(self, index: Any) -> Any:
-        found = self._messages[index]
-        return self._read(found) if isinstance(found, bytes) else [self._read(message) for message in found]
+        found = self.messages[index]
+        return self.read(found) if isinstance(found, bytes) else [self.read(message) for message in found]
 
     def __iter__(self) -> Iterator[T]:
-        return map(self._read, self._messages)
-
-    def with_handles(self) -> Iterable[T]:
-        """Return the values, whose handles have been found together, where that can be."""
-        return self if self._handles is None else give_handles(self, self._handles(self._messages))
-
-
-def give_handles(values: Iterable[T], handles: Iterable[Handle]) -> Sequence[T]:
-    """Return values that have these handles; an empty one is worked out when it is looked at."""
-    given = [*values]
-    for value, handle in zip(given, handles, strict=True):
-        if handle:
-            set_handle(value, handle)  # type: ignore[arg-type]  # what is read of entries is deferred
-    return given
+        return map(self.read, self.messages)

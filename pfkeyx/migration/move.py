@@ -1,5 +1,6 @@
 """The operations that plan and move: read, do each step, believe nothing that was not read back, undo on refusal."""
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +21,7 @@ from pfkeyx.migration.plan import Loss, Method, MigrationPlan, PolicyMove, Step
 from pfkeyx.migration.planning import make_plan
 from pfkeyx.migration.reading import Snapshot, can_read_by_name, read, read_back
 from pfkeyx.migration.report import MigrationReport, differences, is_moved
+from pfkeyx.migration.tables import Pairs, made
 from pfkeyx.migration.templates import Index
 from pfkeyx.migration.update import KEEP, AddressUpdate, Keep
 from pfkeyx.model import SA, Action, AddressPair, Direction, IPAddress, Policy, SAId, UdpEncap
@@ -98,11 +100,11 @@ def migrate(
         raise SupersededError(f"migrate {update}", moved=_befores(begun), not_moved=_befores(rest))
     return MigrationReport(
         plan,
-        tuple((before.sas[m.before.handle], after.sas[m.after.handle]) for m in plan.sa_moves()),
-        tuple(
-            (before.policies[m.before.handle], after.policies[m.after.handle])
-            for m in plan.policy_moves()
-            if m.after is not m.before
+        Pairs(before.sas, after.sas, [(m.before.handle, m.after.handle) for m in plan.sa_moves()]),
+        Pairs(
+            before.policies,
+            after.policies,
+            [(m.before.handle, m.after.handle) for m in plan.policy_moves() if m.after is not m.before],
         ),
     )
 
@@ -148,17 +150,27 @@ def _plan(
     if by_name:
         supports[Method.MIGRATE] = Support(False, "it moves the newest of several SAs, and only the named are read")
     snapshot = yield from read(dialect, update, others=not by_name)
-    sas = list(snapshot.sas.values())
     basis = _Basis(dialect.name, supports, snapshot)
     if earlier is not None and (yield from work(partial(basis.still_gives, earlier))):
         plan = earlier
     else:
-        make = partial(make_plan, update, sas, snapshot.all_policies, supports, method, hold=hold)
-        plan = yield from work(partial(make, can_block=dialect.sends_together))
+        make = partial(make_plan, supports=supports, method=method, hold=hold, can_block=dialect.sends_together)
+        plan = yield from work(partial(_make_plan, snapshot, partial(make, update)))
         plan.of(basis)
     if not dialect.sends_together:
         yield from _check_seen(dialect, plan, snapshot)
     return plan, snapshot
+
+
+def _make_plan(snapshot: Snapshot, make: Callable[[Sequence[SA], Sequence[Policy]], MigrationPlan]) -> MigrationPlan:
+    # Nothing of what comes is garbage before it is done, and to look for some takes as long as to make it.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return make([*snapshot.sas.values()], made(snapshot.all_policies))
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _moves_by_spi(supports: Supports, method: Method | None) -> bool:

@@ -1,19 +1,19 @@
 """What the kernel holds of what an update is about, read at one moment. What is made of it is not known here."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_network
 from typing import Any, TypeVar
 
 from pfkeyx.dialect import Dialect
-from pfkeyx.entries import Entries
 from pfkeyx.migration.plan import PolicyMove, SAMove, Step
+from pfkeyx.migration.tables import are_like, tabled
 from pfkeyx.migration.templates import concerns, is_between_hosts, names_anywhere
 from pfkeyx.migration.update import AddressUpdate, ends_of
 from pfkeyx.model import SA, AddressPair, IPAddress, Policy, PolicyId, Prefix, SAFilter
-from pfkeyx.model.deferred import Handle, same_but
-from pfkeyx.operation import Joined, Operation, Request, ask, ask_each, keep
+from pfkeyx.model.deferred import Handle
+from pfkeyx.operation import Operation, Request, ask, ask_each, keep
 
 T = TypeVar("T", SA, Policy)
 
@@ -25,20 +25,15 @@ FEW = 64
 class Snapshot:
     """The SAs and policies that an update may be about, by handle; and all such policies, those of sockets too."""
 
-    sas: dict[Handle, SA]
-    policies: dict[Handle, Policy]
-    all_policies: tuple[Policy, ...]
+    sas: Mapping[Handle, SA]
+    policies: Mapping[Handle, Policy]
+    all_policies: Sequence[Policy]
 
     def is_like(self, other: "Snapshot", but: Set[str]) -> bool:
         """Return whether another one has the same in the same order, but for what is counted: these fields of SAs."""
-        return _are_like(self.sas.values(), other.sas.values(), but) and _are_like(
+        return are_like(self.sas, other.sas, but) and are_like(
             self.all_policies, other.all_policies, Policy.counted.keys()
         )
-
-
-def _are_like(values: Collection[SA | Policy], others: Collection[SA | Policy], but: Set[str]) -> bool:
-    pairs = zip(values, others, strict=False)
-    return len(values) == len(others) and all(same_but(value, other, but) for value, other in pairs)
 
 
 def can_read_by_name(dialect: Dialect, update: AddressUpdate) -> bool:
@@ -52,14 +47,14 @@ def read(dialect: Dialect, update: AddressUpdate, *, others: bool = False) -> Op
     Where SAs and policies are named it is these alone; with `others`, all SAs at the places all the same.
     """
     by_name = can_read_by_name(dialect, update) and not others
-    sas = (yield from _read_named_sas(dialect, update)) if by_name else None
+    sas: Mapping[Handle, SA] | None = (yield from _read_named_sas(dialect, update)) if by_name else None
     if sas is None:
         sas = yield from _find_sas(dialect, update)
     if update.named_policies is None:
         policies = yield from _find_policies(dialect, update)
     else:
         policies = yield from _read_named_policies(dialect, update, update.named_policies)
-    return Snapshot(sas, {policy.handle: policy for policy in policies}, tuple(policies))
+    return Snapshot(sas, tabled([policies]), policies)
 
 
 def read_back(dialect: Dialect, update: AddressUpdate, steps: Sequence[Step]) -> Operation[Snapshot]:
@@ -78,21 +73,18 @@ def _ids(moves: Iterable[SAMove | PolicyMove]) -> dict[Handle, Any]:
     return {value.handle: value.id for move in moves for value in (move.after, move.before)}
 
 
-def _read_named_sas(dialect: Dialect, update: AddressUpdate) -> Operation[dict[Handle, SA] | None]:
+def _read_named_sas(dialect: Dialect, update: AddressUpdate) -> Operation[Mapping[Handle, SA] | None]:
     """Return what is where the named SAs may be, and where they go; None where others have to be looked at."""
     names = update.sas or ()
     ids = [replace(name, destination=end) for name in names for end in update.destinations(name.destination)]
     return (yield from _read_singly(dialect.get_sa, {each.handle: each for each in ids}))
 
 
-def _find_sas(dialect: Dialect, update: AddressUpdate) -> Operation[dict[Handle, SA]]:
-    sas: dict[Handle, SA] = {}
-    if dialect.reads_singly:
-        yield from _dump_sas(dialect, _between(update), sas)
-        yield from _read_occupants(dialect, update, sas)
-    else:
-        yield from _dump_sas(dialect, (*_between(update), *_to_new(update)), sas)
-    return sas
+def _find_sas(dialect: Dialect, update: AddressUpdate) -> Operation[Mapping[Handle, SA]]:
+    if not dialect.reads_singly:
+        return (yield from _dump_sas(dialect, (*_between(update), *_to_new(update))))
+    sas = yield from _dump_sas(dialect, _between(update))
+    return (yield from _with_occupants(dialect, update, sas))
 
 
 def _read_named_policies(
@@ -121,19 +113,14 @@ def _find_policies(dialect: Dialect, update: AddressUpdate) -> Operation[Sequenc
     return (yield from ask(request if dialect.reads_singly else keep(request, partial(concerns, update))))
 
 
-def _dump_sas(dialect: Dialect, filters: Iterable[SAFilter], sas: dict[Handle, SA]) -> Operation[None]:
+def _dump_sas(dialect: Dialect, filters: Iterable[SAFilter]) -> Operation[Mapping[Handle, SA]]:
     wanted = dict.fromkeys(filters)
+    dumps = []
     for matching in wanted:
         if matching.source is not None and SAFilter(destination=matching.destination) in wanted:
             continue  # the wider one brings these too
-        for sa in _known((yield from ask(dialect.dump_sas(matching)))):
-            sas[sa.handle] = sa
-
-
-def _known(values: Sequence[T]) -> Iterator[T]:
-    """Yield values, with their handles where these can be found together."""
-    for part in values.parts if isinstance(values, Joined) else (values,):
-        yield from part.with_handles() if isinstance(part, Entries) else part
+        dumps.append((yield from ask(dialect.dump_sas(matching))))
+    return tabled(dumps)
 
 
 def _between(update: AddressUpdate) -> Iterator[SAFilter]:
@@ -148,20 +135,23 @@ def _to_new(update: AddressUpdate) -> Iterator[SAFilter]:
     return (SAFilter(destination=_host(end)) for end in ends_of(update.new) if end is not None)
 
 
-def _read_occupants(dialect: Dialect, update: AddressUpdate, sas: dict[Handle, SA]) -> Operation[None]:
-    """Read what stands where SAs would go; all else to a new end is others'."""
+def _with_occupants(
+    dialect: Dialect, update: AddressUpdate, sas: Mapping[Handle, SA]
+) -> Operation[Mapping[Handle, SA]]:
+    """Return SAs with what stands where they would go; all else to a new end is others'."""
     if not isinstance(update.new, AddressPair):
-        return  # whatever goes to the new local end has been read
+        return sas  # whatever goes to the new local end has been read
     headings = ((sa.id, update.heading(sa.source, sa.destination)) for sa in sas.values() if sa.id.spi)
     ids = [replace(sa_id, destination=heading.destination) for sa_id, heading in headings if heading is not None]
     found = yield from _read_singly(dialect.get_sa, {each.handle: each for each in ids if each.handle not in sas})
     if found is None:
-        yield from _dump_sas(dialect, _to_new(update), sas)
-    else:
-        sas |= found
+        found = yield from _dump_sas(dialect, _to_new(update))
+    return {**sas, **found}
 
 
-def _read_singly(get: Callable[[Any], Request[T]], wanted: Mapping[Handle, Any]) -> Operation[dict[Handle, T] | None]:
+def _read_singly(
+    get: Callable[[Any], Request[T]], wanted: Mapping[Handle, Any]
+) -> Operation[Mapping[Handle, T] | None]:
     """Return what there is of these by their handles; None where it would be much, or others are found."""
     if len(wanted) > FEW:
         return None

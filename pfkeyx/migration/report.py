@@ -29,8 +29,8 @@ class MigrationReport:
     """
 
     plan: MigrationPlan
-    sas: tuple[tuple[SA, SA], ...]
-    policies: tuple[tuple[Policy, Policy], ...]
+    sas: Sequence[tuple[SA, SA]]
+    policies: Sequence[tuple[Policy, Policy]]
 
     def __str__(self) -> str:
         if not self.sas and not self.policies:

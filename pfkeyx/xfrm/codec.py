@@ -3,10 +3,11 @@
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from socket import AF_INET, AF_INET6
 from typing import Any
 
-from pfkeyx.entries import Entries, Messages, give_handles
+from pfkeyx.entries import Entries, Messages
 from pfkeyx.model import (
     SA,
     Action,
@@ -25,6 +26,7 @@ from pfkeyx.model import (
     prefix_address,
     prefix_length,
 )
+from pfkeyx.model.deferred import Handle
 from pfkeyx.native import lib
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
@@ -216,13 +218,21 @@ def dumped_policy(message: bytes) -> Policy:
 
 def every_sa(messages: Any) -> Sequence[SA]:
     """Return the SAs of a part of a dump."""
-    return Entries(messages, dumped_sa, lambda messages: handles(messages.data, len(messages), lib.PFKEYX_SA_HANDLE))
+    return Entries(messages, dumped_sa, _sa_handles)
+
+
+def _sa_handles(messages: Messages) -> Sequence[Handle]:
+    return handles(messages.data, len(messages), lib.PFKEYX_SA_HANDLE)
+
+
+def _policy_handles(messages: Messages) -> Sequence[Handle]:
+    return handles(messages.data, len(messages), lib.PFKEYX_POLICY_HANDLE)
 
 
 def read_policies_at(places: Sequence[Sequence[bytes]], messages: Messages) -> Sequence[Policy]:
     """Return those policies of a dump that may have a template at one of these places, each one end or two."""
     chosen = [*policies_at(places, messages)]
-    return give_handles(map(dumped_policy, chosen), handles(b"".join(chosen), len(chosen), lib.PFKEYX_POLICY_HANDLE))
+    return Entries(Messages(b"".join(chosen), [*accumulate(map(len, chosen))]), dumped_policy, _policy_handles)
 
 
 @dataclass(frozen=True, slots=True)

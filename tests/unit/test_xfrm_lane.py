@@ -15,6 +15,7 @@ import pytest
 
 from pfkeyx import SA, AddressPair, AddressUpdate, MalformedReplyError, Mode, Policy, Protocol, Template
 from pfkeyx.entries import Entries, Messages
+from pfkeyx.migration.tables import tabled
 from pfkeyx.migration.templates import concerns
 from pfkeyx.model import IPAddress
 from pfkeyx.native import lib
@@ -142,12 +143,12 @@ def test_what_is_read_together_has_the_handles_of_its_identities() -> None:
     generator = random.Random(11)
     sas = codec.every_sa(dumped(*(told_sa(random_sa(generator)) for _ in range(1000))))
     assert isinstance(sas, Entries)
-    assert [sa.handle for sa in sas.with_handles()] == [sa.id.handle for sa in sas]
+    assert [*tabled([sas])] == [sa.id.handle for sa in sas]
     anywhere = Template(Protocol.ESP, Mode.TRANSPORT)
     told = [told_policy(replace(random_policy(generator), templates=(anywhere,))) for _ in range(1000)]
     policies = codec.read_policies_at([], dumped(*told))
     assert len(policies) == len(told)
-    assert [policy.handle for policy in policies] == [policy.id.handle for policy in policies]
+    assert [*tabled([policies])] == [policy.id.handle for policy in policies]
 
 
 def test_in_what_two_entries_differ_is_told_alike_by_their_bytes_and_by_their_fields() -> None:
