@@ -28,6 +28,7 @@ from lab.kernels import Kernel
 _CONFIG = Path(__file__).with_name("user_mode.config")
 _GUEST_SCRIPT = Path(__file__).with_name("user_mode.sh")
 _MEMORY_MIB = 6 << 10
+_MAPPINGS = Path("/proc/sys/vm/max_map_count")
 _BUILDERS = {"bc": "bc", "bison": "bison", "flex": "flex", "gcc": "gcc", "make": "make", "xz": "xz-utils"}
 
 
@@ -40,10 +41,26 @@ def run(kernel: Kernel, job: Job, disk: Path | None = None) -> int:
     if kernel.has_addrupdate or job.cpus != 1:
         raise LabError("a kernel in user mode is a stock one with one CPU: leave those away")
     tools.find("busybox", "busybox-static")
+    _allow_mappings(_MAPPINGS)
     with _program(kernel) as program, tempfile.TemporaryDirectory(prefix="pfkeyx-lab-") as name:
         shared = Path(name)
         guest.write_command(job, kernel.name, shared)
         return guest.run(_command(program, job, disk, shared), shared, job.timeout_s, kernel.name)
+
+
+def _allow_mappings(path: Path) -> None:
+    """Let a process have a mapping for each page of the guest's memory, as that of a program in there may need.
+
+    Beyond the limit, by default 256 MiB of pages that lie apart, the program would wait for ever.
+    """
+    wanted = _MEMORY_MIB << 8
+    if int(path.read_text()) >= wanted:
+        return
+    try:
+        path.write_text(f"{wanted}\n")
+        print(f"lab: vm.max_map_count is {wanted} now, for large programs in the guest", file=sys.stderr)
+    except OSError:
+        print(f"lab: a large program would stop in the guest: sysctl vm.max_map_count={wanted}", file=sys.stderr)
 
 
 @contextmanager

@@ -194,6 +194,17 @@ def test_the_hosts_own_kernel_is_not_run_in_user_mode(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "lab: the host's own kernel does not run in user mode: name one of kernels.toml\n"
 
 
+def test_a_large_program_in_user_mode_may_have_the_whole_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = tmp_path / "max_map_count"
+    limit.write_text("65530\n")
+    for _ in range(2):
+        user_mode._allow_mappings(limit)
+    assert int(limit.read_text()) == user_mode._MEMORY_MIB << 8
+    assert capsys.readouterr().err.count("vm.max_map_count is") == 1
+
+
 def test_a_packaged_kernel_in_user_mode_comes_with_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unpack(_packages: object, tree: Path) -> None:
         (tree / "usr/lib/uml/modules/6.1.176").mkdir(parents=True)
