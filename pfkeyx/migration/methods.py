@@ -218,7 +218,7 @@ def _policy_objection(method: Method, candidate: Candidate) -> str | None:
 
 def leading_policy(policies: Sequence[PolicyMove]) -> PolicyMove | None:
     """Return the policy through which MIGRATE is asked: `in` before `fwd`, which is only looked up for what goes on."""
-    changing = [move for move in policies if move.before.templates != move.after.templates]
+    changing = [move for move in policies if move.changes_templates]
     return min(changing, key=lambda move: move.before.direction is Direction.FORWARD, default=None)
 
 

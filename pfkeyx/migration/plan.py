@@ -124,6 +124,13 @@ class PolicyMove:
         return self.before is not self.after and self.before != self.after
 
     @property
+    def changes_templates(self) -> bool:
+        """Whether it finds its SAs elsewhere afterwards."""
+        if self.like is not None:
+            return self.like.changes_templates
+        return self.before.templates != self.after.templates
+
+    @property
     def renamed(self) -> bool:
         """Whether it is found by another selector afterwards."""
         return self.before.handle != self.after.handle

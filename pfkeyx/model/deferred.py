@@ -200,8 +200,8 @@ def same(value: Deferred, other: Deferred, names: Iterable[str]) -> bool:
 
 def same_but(value: Deferred, other: Deferred, but: Set[str]) -> bool:
     """Return whether two values of a kind are equal but for these fields."""
-    differing = _differing(value, other)
-    return not differing or all(getattr(value, name) == getattr(other, name) for name in differing if name not in but)
+    differing = [name for name in _differing(value, other) if name not in but]
+    return not differing or all(getattr(value, name) == getattr(other, name) for name in differing)
 
 
 def root_of(value: T) -> tuple[T, Set[str]]:
