@@ -308,6 +308,16 @@ struct pfkeyx_place {
 size_t pfkeyx_policies_at(const uint8_t *entries, size_t count, const struct pfkeyx_place *places, size_t number,
                           uint32_t found[]);
 
+/* ---- many messages ---- */
+
+/* Puts count pieces of size bytes, which are back to back, into as many messages: at this place of each. */
+void pfkeyx_scatter(uint8_t *data, const uint32_t starts[], size_t count, size_t place, const uint8_t *pieces,
+                    size_t size);
+
+/* Numbers the messages of a datagram of XFRM from sequence on, up to one whose length is none; port is who asks. Of those
+ * that ask for an acknowledgement only the last one goes on to. */
+void pfkeyx_number_xfrm(uint8_t *data, size_t size, uint32_t sequence, uint32_t port);
+
 /* cffi reads up to here */
 
 #endif

@@ -139,7 +139,7 @@ class AsyncEngine:
 
     async def update_sas(self, sas: Iterable[SA]) -> None:
         """See `Engine.update_sas`."""
-        await self._run(ask_all(self._dialect, [self._dialect.update_sa(sa) for sa in sas]))
+        await self._run(ask_all(self._dialect, self._dialect.update_sas(tuple(sas))))
 
     async def restore_sa(self, sa: SA) -> None:
         """See `Engine.restore_sa`."""
@@ -155,7 +155,7 @@ class AsyncEngine:
 
     async def delete_sas(self, sa_ids: Iterable[SAId]) -> None:
         """See `Engine.delete_sas`."""
-        await self._run(ask_all(self._dialect, [self._dialect.delete_sa(sa_id) for sa_id in sa_ids]))
+        await self._run(ask_all(self._dialect, self._dialect.delete_sas(tuple(sa_ids))))
 
     async def expire_sa(self, sa_id: SAId, *, hard: bool = False) -> None:
         """See `Engine.expire_sa`."""

@@ -1,8 +1,9 @@
-"""What comes of a dump: the bytes of its entries, and values that are made of them when they are looked at.
+"""Messages back to back: what comes of a dump, values that are made of it when they are looked at, and what is sent.
 
 How an entry is read is a dialect's to know.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -51,6 +52,25 @@ class Received(Messages):
         """The message that ended the dump, empty where none did."""
         native = self._native
         return bytes(ffi.buffer(native.data + native.size, native.last)) if native.last else b""
+
+
+class Outgoing(Messages):
+    """Messages that are sent, which are wiped when nothing refers to them any more."""
+
+    def __init__(self, data: bytearray, ends: Sequence[int]) -> None:
+        super().__init__(memoryview(data), ends)
+
+    def __del__(self) -> None:
+        self.data[:] = bytes(len(self.data))
+
+    def cut(self, octets: int, most: int) -> Iterator[Messages]:
+        """Cut them into parts of so many octets and messages at most, but for a message that is larger alone."""
+        first = start = 0
+        while first < len(self):
+            after = max(first + 1, min(first + most, bisect_right(self._ends, start + octets)))
+            end = self._ends[after - 1]
+            yield Messages(self.data[start:end], [each - start for each in self._ends[first:after]])
+            first, start = after, end
 
 
 class Entries(Sequence[T], Generic[T]):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
+from pfkeyx.alike import Alike
 from pfkeyx.checks import (
     ADDITION_HINTS,
     check_filter,
@@ -38,7 +39,7 @@ from pfkeyx.model import (
     SPIRequest,
     any_selector,
 )
-from pfkeyx.molds import Molds
+from pfkeyx.molds import Molds, Needs, SAIds, SAs
 from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import declarations as wire
@@ -88,7 +89,8 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
     def __init__(self, open_aside: Callable[[], Dialect] | None = None) -> None:
         ProgressRequests.__init__(self)
         Probing.__init__(self)
-        self._molds = Molds(self._sa_message)
+        self._molds = Molds(SAs(), self._sa_message)
+        self._id_molds = Molds(SAIds(), self._deletion)
         self._open_aside = open_aside
 
     def as_shown(self, sa: SA) -> SA:
@@ -140,11 +142,23 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
 
     def add_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA (XFRM_MSG_NEWSA)."""
-        return self._write_sa("add SA", wire.XFRM_MSG_NEWSA, _CREATED, sa, ADDITION_HINTS)
+        written = self._molds.write_one(sa, "add SA", wire.XFRM_MSG_NEWSA, _CREATED)
+        return _acknowledged("add SA", ADDITION_HINTS, sa, *written)
 
     def update_sa(self, sa: SA) -> Request[None]:
         """Return the request that completes a larval SA, or changes a mature one's limits (XFRM_MSG_UPDSA)."""
-        return self._write_sa("update SA", wire.XFRM_MSG_UPDSA, _REPLACED, sa, _UPDATE_HINTS)
+        written = self._molds.write_one(sa, "update SA", wire.XFRM_MSG_UPDSA, _REPLACED)
+        return _acknowledged("update SA", _UPDATE_HINTS, sa, *written)
+
+    def add_sas(self, sas: Sequence[SA]) -> Sequence[Request[None]]:
+        """Return the requests that add many SAs."""
+        write = partial(self._molds.write, what=("add SA", wire.XFRM_MSG_NEWSA, _CREATED))
+        return Alike(sas, write, partial(_acknowledged, "add SA", ADDITION_HINTS))
+
+    def update_sas(self, sas: Sequence[SA]) -> Sequence[Request[None]]:
+        """Return the requests that complete or change many SAs."""
+        write = partial(self._molds.write, what=("update SA", wire.XFRM_MSG_UPDSA, _REPLACED))
+        return Alike(sas, write, partial(_acknowledged, "update SA", _UPDATE_HINTS))
 
     def restore_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA which goes on where it was when it was read (XFRM_MSG_NEWSA).
@@ -180,9 +194,11 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
 
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes one SA (XFRM_MSG_DELSA)."""
-        _check_can_be_found("delete SA", sa_id)
-        message = self._sa_id_message(wire.XFRM_MSG_DELSA, _ACKED, sa_id)
-        return Request("delete SA", sa_id, Wire(message, Answer.ACK), nothing)
+        return _acknowledged("delete SA", {}, sa_id, *self._deletion(sa_id))
+
+    def delete_sas(self, sa_ids: Sequence[SAId]) -> Sequence[Request[None]]:
+        """Return the requests that delete many SAs."""
+        return Alike(sa_ids, self._id_molds.write, partial(_acknowledged, "delete SA", {}))
 
     def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all IPsec SAs that match (XFRM_MSG_GETSA with NLM_F_DUMP).
@@ -285,16 +301,10 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         wired = Wire(_encoded(message, number, flags), answer)
         return Request("send XFRM message", number, wired, lambda said: tuple(map(messages.received, said)))
 
-    def _write_sa(
-        self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str]
-    ) -> Request[None]:
-        message, needs = self._molds.write(sa, operation, message_type, flags)
-        return Request(operation, sa, Wire(message, Answer.ACK), nothing, hints, needs)
-
     @staticmethod
     def _sa_message(
         sa: SA, operation: str, message_type: int, flags: int, replay: Replay | None = None
-    ) -> tuple[bytearray, tuple[Feature, ...]]:
+    ) -> tuple[bytearray, Needs]:
         """Return the message that makes an SA, as far as `replay` says or at its beginning, and what it needs."""
         check_sa(operation, sa)
         attributes = codec.sa_attributes(sa, replay)
@@ -317,6 +327,10 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
             needs = needs_of(attributes)
         return Request(operation, policy, Wire(message, Answer.ACK), nothing, hints or {}, needs)
 
+    def _deletion(self, sa_id: SAId) -> tuple[bytearray, Needs]:
+        _check_can_be_found("delete SA", sa_id)
+        return self._sa_id_message(wire.XFRM_MSG_DELSA, _ACKED, sa_id), ()
+
     def _sa_id_message(self, message_type: int, flags: int, sa_id: SAId) -> bytearray:
         fields, attributes = codec.sa_id_fields(sa_id), parts.mark_attributes(sa_id.mark)
         return encode(wire.usersa_id_msg, message_type, flags, fields, attributes)
@@ -327,6 +341,12 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
             return {"index": policy_id, "dir": check_policy_index(operation, policy_id)}, []
         check_policy_id(operation, policy_id)
         return codec.policy_id_fields(policy_id), codec.policy_id_attributes(policy_id)
+
+
+def _acknowledged(
+    operation: str, hints: Mapping[int, str], subject: object, message: bytearray, needs: Needs
+) -> Request[None]:
+    return Request(operation, subject, Wire(message, Answer.ACK), nothing, hints, needs)
 
 
 def _check_can_be_found(operation: str, sa_id: SAId) -> None:

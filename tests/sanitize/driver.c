@@ -448,6 +448,7 @@ static const struct {
     { "dumps of PF_KEY", pfkey_dumps },
     { "headers of PF_KEY", headers },
     { "policies at places", policies_at },
+    { "many messages", many_messages },
 };
 
 static bool passes(void (*run)(void))

@@ -25,6 +25,7 @@ void entries_of_any_bytes(void);
 void xfrm_dumps(void);
 void padded_entries(void);
 void policies_at(void);
+void many_messages(void);
 void pfkey_entries(void);
 void pfkey_dumps(void);
 void headers(void);

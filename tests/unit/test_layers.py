@@ -16,7 +16,7 @@ FLOORS = (
     ("model",),
     ("checks", "events", "molds"),
     ("operation",),
-    ("dialect",),
+    ("alike", "dialect"),
     ("pfkey", "xfrm"),
     ("migration",),
     ("many", "opening", "streams", "tunnels"),

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from pfkeyx import AES_CBC, HMAC_SHA1, NULL, SA, Authentication, Encryption, Key, PfkeyxError, Protocol, SAFlag
+from pfkeyx import AES_CBC, HMAC_SHA1, NULL, SA, Authentication, Encryption, Feature, Key, PfkeyxError, Protocol, SAFlag
 from pfkeyx.algorithms import DEFLATE
 from pfkeyx.dialect import Dialect
 from pfkeyx.model import IPAddress, Mode, Replay, SAId, any_selector
-from pfkeyx.molds import Molds
+from pfkeyx.molds import Molds, Needs, SAs
 from pfkeyx.native import ffi
+from pfkeyx.operation import Request
 from pfkeyx.pfkey import PfkeyDialect
 from pfkeyx.xfrm import XfrmDialect
 from tests.unit.random_values import random_sa
@@ -61,6 +62,10 @@ def outcome(dialect: Dialect, operation: str, sa: SA) -> object:
         request = getattr(dialect, operation)(sa)
     except PfkeyxError as error:
         return type(error), str(error)
+    return told(request)
+
+
+def told(request: Request[None]) -> object:
     message = request.wire.message
     data = bytes(message if isinstance(message, bytearray) else ffi.buffer(message.data, message.size))
     return data, request.operation, request.subject, request.needs, request.hints
@@ -115,6 +120,44 @@ def test_what_is_cast_is_what_is_written_or_the_same_refusal(make: Callable[[], 
             assert outcome(casting, operation, other) == outcome(make(), operation, other)
 
 
+def is_right(outcome: object) -> bool:
+    return isinstance(outcome, tuple) and isinstance(outcome[0], bytes)
+
+
+@pytest.mark.parametrize("operation", ["add_sa", "update_sa", "delete_sa"])
+@pytest.mark.parametrize("make", DIALECTS)
+def test_many_of_all_kinds_are_written_as_each_alone(make: Callable[[], Dialect], operation: str) -> None:
+    random = Random(7)
+    kinds = [*KINDS, *(replace(random_sa(random), selector=None) for _ in range(60))]
+    values: list[Any] = [other for sa in kinds for other in others(random, sa)]
+    if operation == "delete_sa":
+        values = [sa.id for sa in values]
+    right = [value for value in values if is_right(outcome(make(), operation, value))]
+    alone = [outcome(make(), operation, value) for value in right]
+    assert len(right) > 100
+    # As they are, so that kinds follow each other, and in any order, so that all are mixed.
+    order = 4 * list(range(len(right)))
+    for _ in range(2):
+        requests = getattr(make(), f"{operation}s")([right[number] for number in order])
+        assert [told(request) for request in requests] == [alone[number] for number in order]
+        random.shuffle(order)
+
+
+@pytest.mark.parametrize("make", DIALECTS)
+def test_one_that_is_wrong_among_many_is_refused(make: Callable[[], Dialect]) -> None:
+    random = Random(8)
+    for wrong in others(random, PLAIN):
+        refused = outcome(make(), "add_sa", wrong)
+        many = [replace(PLAIN, reqid=number) for number in range(2000)]
+        many[random.randrange(2000)] = wrong
+        if is_right(refused):
+            assert len(make().add_sas(many)) == 2000
+            continue
+        with pytest.raises(PfkeyxError) as error:
+            make().add_sas(many)
+        assert (type(error.value), str(error.value)) == refused
+
+
 @pytest.mark.parametrize("make", DIALECTS)
 def test_kinds_of_sas_may_take_turns(make: Callable[[], Dialect]) -> None:
     random = Random(6)
@@ -127,6 +170,9 @@ def test_kinds_of_sas_may_take_turns(make: Callable[[], Dialect]) -> None:
         assert outcome(casting, "add_sa", sa) == outcome(make(), "add_sa", sa)
 
 
+NEEDS = (Feature.IF_ID,)
+
+
 class Writing:
     """What writes an SA, and remembers which."""
 
@@ -134,9 +180,9 @@ class Writing:
         self._message = message
         self.written: list[SA] = []
 
-    def __call__(self, sa: SA) -> tuple[bytearray, str]:
+    def __call__(self, sa: SA) -> tuple[bytearray, Needs]:
         self.written.append(sa)
-        return bytearray(self._message(sa)), "beside"
+        return bytearray(self._message(sa)), NEEDS
 
 
 def pieces(sa: SA) -> bytes:
@@ -145,32 +191,51 @@ def pieces(sa: SA) -> bytes:
     return b"".join((sa.id.spi.to_bytes(4, "big"), sa.source.packed, b"-", sa.destination.packed, key))
 
 
-def test_of_a_kind_two_are_written_and_one_of_marks() -> None:
-    def message(sa: SA) -> bytes:
-        return sa.reqid.to_bytes(4, "little") + pieces(sa)
+def plain_message(sa: SA) -> bytes:
+    return sa.reqid.to_bytes(4, "little") + pieces(sa)
 
-    writing = Writing(message)
-    molds = Molds(writing)
+
+def test_of_a_kind_two_are_written_and_one_of_marks() -> None:
+    writing = Writing(plain_message)
+    molds = Molds(SAs(), writing)
     many = [replace(OUTBOUND, reqid=number) for number in range(10)]
     for sa in many:
-        assert molds.write(sa) == (bytearray(message(sa)), "beside")
+        assert molds.write_one(sa) == (bytearray(plain_message(sa)), NEEDS)
     assert [sa for sa in writing.written if sa in many] == many[:2]
     assert len(writing.written) == 3
+
+
+def test_of_many_of_a_kind_one_is_written_and_one_of_marks() -> None:
+    writing = Writing(plain_message)
+    many = [replace(OUTBOUND, reqid=number) for number in range(10)]
+    written = Molds(SAs(), writing).write(many)
+    assert list(map(bytes, written)) == list(map(plain_message, many))
+    assert written.needs == [NEEDS] * 10
+    assert len(writing.written) == 2
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        lambda sa: pieces(sa) + 2 * sa.reqid.to_bytes(4, "little"),
         lambda sa: pieces(sa) + bytes([sa.reqid & 1]),
         lambda sa: pieces(sa) + (sa.reqid ^ 1).to_bytes(4, "little"),
     ],
-    ids=["twice", "in part", "as something else"],
+    ids=["in part", "as something else"],
 )
-def test_a_message_in_which_a_piece_does_not_stand_once_is_written_each_time(message: Callable[[SA], bytes]) -> None:
+def test_a_message_in_which_a_piece_does_not_stand_as_it_is_is_written_each_time(
+    message: Callable[[SA], bytes],
+) -> None:
     writing = Writing(message)
-    molds = Molds(writing)
+    molds = Molds(SAs(), writing)
     for number in range(10):
         sa = replace(OUTBOUND, reqid=number)
-        assert molds.write(sa)[0] == message(sa)
+        assert molds.write_one(sa)[0] == message(sa)
         assert writing.written.pop() is not None
+
+
+def test_a_piece_may_stand_several_times() -> None:
+    writing = Writing(lambda sa: pieces(sa) + 2 * sa.reqid.to_bytes(4, "little"))
+    many = [replace(OUTBOUND, reqid=number) for number in range(10)]
+    written = Molds(SAs(), writing).write(many)
+    assert list(map(bytes, written)) == [pieces(sa) + 2 * sa.reqid.to_bytes(4, "little") for sa in many]
+    assert len(writing.written) == 2
