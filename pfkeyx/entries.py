@@ -18,20 +18,21 @@ class Messages(Sequence[bytes]):
     def __init__(self, data: Any, ends: Sequence[int]) -> None:
         #: The bytes of all, back to back.
         self.data = data
-        self._ends = ends
+        #: Where each ends.
+        self.ends = ends
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.ends)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        return self.data[self._ends[number - 1] if number else 0 : self._ends[number]]
+        return self.data[self.ends[number - 1] if number else 0 : self.ends[number]]
 
     def __iter__(self) -> Iterator[bytes]:
         data, start = self.data, 0
-        for end in self._ends:
+        for end in self.ends:
             yield data[start:end]
             start = end
 
@@ -67,9 +68,9 @@ class Outgoing(Messages):
         """Cut them into parts of so many octets and messages at most, but for a message that is larger alone."""
         first = start = 0
         while first < len(self):
-            after = max(first + 1, min(first + most, bisect_right(self._ends, start + octets)))
-            end = self._ends[after - 1]
-            yield Messages(self.data[start:end], [each - start for each in self._ends[first:after]])
+            after = max(first + 1, min(first + most, bisect_right(self.ends, start + octets)))
+            end = self.ends[after - 1]
+            yield Messages(self.data[start:end], [each - start for each in self.ends[first:after]])
             first, start = after, end
 
 

@@ -1,8 +1,10 @@
 """Many requests that are alike, over a socket pair: the other end is played by the test."""
 
 import gc
+import os
 import socket
 import traceback
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,14 +12,28 @@ import pytest
 from pfkeyx import SA, AlreadyExistsError, AnswerLostError, Engine, Feature, InvalidRequestError, KernelError
 from pfkeyx.alike import Alike
 from pfkeyx.errors import UnsupportedError
+from pfkeyx.model import SecurityContext
 from pfkeyx.molds import Molds, SAs
 from pfkeyx.operation import Batch
+from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
+from pfkeyx.pfkey.answers import NOT_TAKEN_IN
+from pfkeyx.pfkey.message import Message, MessageType
 from pfkeyx.testing import Refusal, ScriptedKernel
 from pfkeyx.xfrm import XfrmDialect, XfrmTransport
 from tests.unit.samples import OUTBOUND
-from tests.unit.test_keys_are_hidden import assert_hidden
+from tests.unit.test_keys_are_hidden import CBC_SA, assert_hidden
+from tests.unit.test_pfkey_transport import Peer
 from tests.unit.test_xfrm_transport import asks_for_acknowledgement, small_ends
 from tests.unit.xfrm_bytes import PORT, ack, sequences
+
+
+@pytest.fixture
+def pfkey_ends() -> Iterator[tuple[PfkeyTransport, Peer]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    transport = PfkeyTransport.over(ours)
+    with theirs:
+        yield transport, Peer(theirs)
+    transport.close()
 
 
 def many(count: int) -> tuple[SA, ...]:
@@ -82,6 +98,58 @@ def test_when_an_answer_is_lost_those_before_it_are_known_and_those_behind_it_ar
         is_lost = len(first) <= number < len(first) + len(second)
         refused = AlreadyExistsError if number == len(first) + 7 else AnswerLostError
         assert kind is (refused if is_lost else type(None))
+
+
+def test_over_pf_key_each_has_the_answer_to_its_own_message(pfkey_ends: tuple[PfkeyTransport, Peer]) -> None:
+    transport, peer = pfkey_ends
+    sas = tuple(replace(CBC_SA, id=replace(CBC_SA.id, spi=0x1000 + number)) for number in range(150))
+    generator = transport.exchange(Batch(PfkeyDialect().add_sas(sas)))
+    asked: list[Message] = []
+    messages: list[Message] = []
+    while len(asked) < len(sas):
+        next(generator)
+        messages = peer.receive_all() or messages
+        if messages[-1] in asked:
+            continue  # it was but the driver's turn
+        asked += messages
+        assert transport.has_sent(messages[-1].pid, messages[-1].seq)
+        assert not transport.has_sent(messages[-1].pid, messages[-1].seq + 1)
+        for message in messages[:9]:
+            # What has another number, process or type is somebody else's.
+            peer.answer(message, 1, seq=message.seq + 1000)
+            peer.answer(message, 1, pid=message.pid + 1)
+            peer.answer(message, 1, type=MessageType.UPDATE)
+        # In any order; of the last batch one is lost.
+        for message in reversed(messages if len(asked) < len(sas) else messages[1:]):
+            number = message.seq - asked[0].seq
+            peer.answer(message, 17 if number in (3, 64) else 0)
+            if number < 9:
+                peer.answer(message, 1)
+    next(generator)
+    with pytest.raises(StopIteration) as stop:
+        generator.throw(TimeoutError())
+    told = {number: type(it) for number, it in enumerate(stop.value.value) if it is not None}
+    lost = len(sas) - len(messages)
+    assert told == {3: AlreadyExistsError, 64: AlreadyExistsError, lost: AnswerLostError}
+    assert [stop.value.value[number].subject for number in told] == [sas[number] for number in told]
+
+
+def test_over_pf_key_what_the_socket_does_not_take_in_is_refused(pfkey_ends: tuple[PfkeyTransport, Peer]) -> None:
+    transport, peer = pfkey_ends
+    with socket.socket(fileno=os.dup(transport.fileno())) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    context = SecurityContext(b"x" * 4096)
+    sas = (CBC_SA, replace(CBC_SA, security_context=context), replace(CBC_SA, reqid=9))
+    generator = transport.exchange(Batch(PfkeyDialect().add_sas(sas)))
+    next(generator)
+    taken = peer.receive_all()
+    assert 0 < len(taken) < len(sas)
+    for message in taken:
+        peer.answer(message)
+    with pytest.raises(StopIteration) as stop:
+        next(generator)
+    refused = [(reply.subject, reply.detail) for reply in stop.value.value if reply is not None]
+    assert refused == [(sa, NOT_TAKEN_IN) for sa in sas[len(taken) :]]
 
 
 def test_what_was_interrupted_is_no_answer_to_what_is_asked_next(ends: tuple[XfrmTransport, socket.socket]) -> None:
