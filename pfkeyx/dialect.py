@@ -89,6 +89,15 @@ class Dialect(Protocol):
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes a policy, found by what it is about or by its index."""
 
+    def add_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that add many policies."""
+
+    def update_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that replace or add many policies."""
+
+    def delete_policies(self, policy_ids: Sequence[PolicyId | int]) -> Sequence[Request[None]]:
+        """Return the requests that delete many policies."""
+
     def dump_policies(self, places: Collection[tuple[IPAddress, ...]] | None = None) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies.
 

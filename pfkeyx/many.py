@@ -17,9 +17,7 @@ def add_sas(dialect: Dialect, sas: tuple[SA, ...]) -> Operation[None]:
 def add_policies(dialect: Dialect, policies: tuple[Policy, ...]) -> Operation[None]:
     """Add policies, all or none."""
     return _add_all(
-        dialect,
-        [dialect.add_policy(it) for it in policies],
-        lambda added: [dialect.delete_policy(it.id) for it in added],
+        dialect, dialect.add_policies(policies), lambda added: dialect.delete_policies([it.id for it in added])
     )
 
 

@@ -1,26 +1,18 @@
-"""Messages about SAs that are alike: the first of a kind is checked and written, of the others only what differs.
+"""Messages about values that are alike: the first of a kind is checked and written, of the others only what differs.
 
 A gateway's SAs have the same algorithms, limits and flags, and each its own addresses, SPI, reqid and keys. Where these
 stand in a message is found out by writing an SA of marks: no layout is known here. Nor is any check: what is not
-plainly right goes the ordinary way.
-
-Many are looked at column by column, a field of all of them at a time, so that little is executed for each.
+plainly right goes the ordinary way. What differs, `columns` knows.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from operator import attrgetter
-from struct import pack
+from operator import ne
 from typing import Any, Generic, Protocol, TypeVar
 
 from pfkeyx.entries import Outgoing
 from pfkeyx.features import Feature
-from pfkeyx.model import SA, Authentication, Encryption, IPAddress, Key, SAId
-from pfkeyx.model import Protocol as IPsecProtocol
-from pfkeyx.model.deferred import changed
 from pfkeyx.native import ffi, lib
 
 V = TypeVar("V")
@@ -41,10 +33,13 @@ class Written(Outgoing):
 
 
 class Values(Protocol[V]):
-    """What a message is written of, in columns."""
+    """What a message is written of, in columns: a field of many at a time, so that little is executed for each."""
 
     def kinds(self, values: Sequence[V]) -> list[Any]:
-        """Return of each what it has in common with those whose messages differ in the `columns` alone."""
+        """Return of each what it has in common with those whose messages differ in the `columns` alone.
+
+        None is no kind: what is of it is written alone.
+        """
 
     def columns(self, values: Sequence[V]) -> list[bytes] | None:
         """Return the bytes of what differs, of all of a kind behind each other; None unless all is plainly right."""
@@ -93,6 +88,8 @@ class Molds(Generic[V]):
 
     def _mold(self, kind: tuple[tuple[object, ...], Any], alike: Sequence[V]) -> "_Mold | None":
         """Return what casts a kind, None where there is no such or it is not worth it."""
+        if kind[1] is None:
+            return None
         number = next((number for number, (other, _) in enumerate(self._molds) if other == kind), None)
         mold = None if number is None else self._molds[number][1]
         if mold is None and (number is not None or len(alike) > 1):
@@ -118,7 +115,7 @@ class _Mold:
     """The message of a kind, and where in it stands what differs."""
 
     def __init__(
-        self, message: bytearray, needs: Needs, marks: Iterable[bytes], written: bytearray, columns: list[bytes]
+        self, message: bytearray, needs: Needs, marks: list[bytes], written: bytearray, columns: list[bytes]
     ) -> None:
         self._message = bytes(message)
         self.size = len(message)
@@ -126,7 +123,7 @@ class _Mold:
         self._places = [list(_found(self._message, mark)) for mark in marks]
         # It is not where a mark stands beside the same bytes, or what it marks is written as something else.
         self.is_fit = False
-        if len(written) == self.size and all(self._places):
+        if len(written) == self.size and all(self._places) and all(map(ne, marks, columns)):
             trial = self.cast_one(columns)
             self.is_fit = trial == written
             trial[:] = bytes(self.size)  # it has keys
@@ -178,6 +175,11 @@ class _One:
         data[start : start + self.size] = self._message
 
 
+def write_each(values: Sequence[V], write: Write) -> Written:
+    """Return what is written of values that have no kinds."""
+    return _assembled(len(values), [_One(place, write(value)) for place, value in enumerate(values)])
+
+
 def _assembled(count: int, parts: Sequence[_Cast | _One]) -> Written:
     sizes = [0] * count
     needs: list[Needs] = [()] * count
@@ -212,119 +214,3 @@ def _found(message: bytes, mark: bytes) -> Iterator[int]:
     while place >= 0:
         yield place
         place = message.find(mark, place + len(mark))
-
-
-#: Values that stand nowhere else in a message. An SPI of IPComp has 16 bits.
-_MARKED_SPI, _MARKED_REQID = 0x9A5B, 0xD34C8E17
-_MARKED_ENDS: dict[int, tuple[IPAddress, IPAddress]] = {
-    4: (IPv4Address("203.165.113.171"), IPv4Address("203.198.113.172")),
-    6: (IPv6Address("2001:db8:5a:3c::abcd"), IPv6Address("2001:db8:c3:a5::cdef")),
-}
-_packed, _zone, _spi = attrgetter("packed"), attrgetter("scope_id"), attrgetter("spi")
-
-
-class SAIds:
-    """What SAs are found by: destination and SPI differ."""
-
-    _protocol, _mark, _destination = map(attrgetter, ("protocol", "mark", "destination"))
-
-    def kinds(self, values: Sequence[SAId]) -> list[Any]:
-        """See `Values.kinds`."""
-        versions = map(type, map(self._destination, values))
-        return list(zip(map(self._protocol, values), map(self._mark, values), versions, strict=True))
-
-    def columns(self, values: Sequence[SAId]) -> list[bytes] | None:
-        """See `Values.columns`."""
-        greatest = 0xFFFF if values[0].protocol is IPsecProtocol.IPCOMP else 0xFFFFFFFF
-        spis = _numbers(list(map(_spi, values)), 1, greatest, ">")
-        destinations = _addresses(list(map(self._destination, values)))
-        return None if spis is None or destinations is None else [spis, destinations]
-
-    def can_be_marked(self, value: SAId) -> bool:
-        """See `Values.can_be_marked`: some SAs may have no SPI, and so no marked one."""
-        return value.spi != 0
-
-    def marked(self, value: SAId) -> SAId:
-        """See `Values.marked`."""
-        return replace(value, spi=_MARKED_SPI, destination=_MARKED_ENDS[value.destination.version][1])
-
-
-#: What differs, what no message has since the kernel counts it, and what is looked at closer.
-_NOT_FIXED = ("id", "source", "reqid", "encryption", "authentication", "state", "usage", "failures", "replay")
-_fixed = attrgetter(*(field.name for field in fields(SA) if field.name not in _NOT_FIXED))
-
-
-class SAs:
-    """SAs: what they are found by, source, reqid and keys differ."""
-
-    _id, _source, _reqid, _replay, _mode = map(attrgetter, ("id", "source", "reqid", "replay", "mode"))
-    _keyed = tuple(map(attrgetter, ("encryption", "authentication")))
-    _ids = SAIds()
-
-    def kinds(self, values: Sequence[SA]) -> list[Any]:
-        """See `Values.kinds`."""
-        ids = self._ids.kinds(list(map(self._id, values)))
-        # What compares as equal and is written otherwise: a mode that is but a number.
-        classes = (map(type, map(get, values)) for get in (self._source, self._mode))
-        algorithms = (_algorithms(list(map(get, values))) for get in self._keyed)
-        # The kernel counts in a window, and has two forms of it.
-        windows = [None if replay is None else replay.extended for replay in map(self._replay, values)]
-        return list(zip(map(_fixed, values), ids, *classes, windows, *algorithms, strict=True))
-
-    def columns(self, values: Sequence[SA]) -> list[bytes] | None:
-        """See `Values.columns`."""
-        columns = self._ids.columns(list(map(self._id, values)))
-        reqids = _numbers(list(map(self._reqid, values)), 0, 0xFFFFFFFF, "=")
-        sources = _addresses(list(map(self._source, values)))
-        if columns is None or reqids is None or sources is None:
-            return None
-        columns += [reqids, sources]
-        for get in self._keyed:
-            keyed = get(values[0])
-            if keyed is None or not len(keyed.key):
-                continue
-            keys = [it.key.reveal() for it in map(get, values)]
-            if not all(map(any, keys)):  # one that a locked-down kernel has hidden
-                return None
-            columns.append(b"".join(keys))
-        return columns
-
-    def can_be_marked(self, value: SA) -> bool:
-        """See `Values.can_be_marked`: a selector can be right or wrong beside the SA's own ends."""
-        return value.selector is None and self._ids.can_be_marked(value.id)
-
-    def marked(self, value: SA) -> SA:
-        """See `Values.marked`."""
-        encryption, authentication = value.encryption, value.authentication
-        return changed(
-            value,
-            id=self._ids.marked(value.id),
-            source=_MARKED_ENDS[value.source.version][0],
-            reqid=_MARKED_REQID,
-            encryption=encryption and replace(encryption, key=_marked_key(encryption.key, 11)),
-            authentication=authentication and replace(authentication, key=_marked_key(authentication.key, 92)),
-        )
-
-
-def _algorithms(keyed: Sequence[Encryption | Authentication | None]) -> list[Any]:
-    return [it and (it.algorithm, it.icv_bits, len(it.key.reveal())) for it in keyed]
-
-
-def _numbers(column: list[int], least: int, greatest: int, order: str) -> bytes | None:
-    """Return numbers of 32 bits, None where one is out of range, or something else."""
-    if set(map(type, column)) != {int} or min(column) < least or max(column) > greatest:
-        return None
-    return pack(f"{order}{len(column)}I", *column)
-
-
-def _addresses(column: list[IPAddress]) -> bytes | None:
-    """Return the bytes of addresses of a version, None where one has a zone."""
-    if column[0].version == 6 and any(map(_zone, column)):
-        return None
-    if column[0].version == 4:
-        return pack(f">{len(column)}I", *map(int, column))
-    return b"".join(map(_packed, column))
-
-
-def _marked_key(key: Key, first: int) -> Key:
-    return Key(bytes((first + 37 * number) % 255 + 1 for number in range(len(key))))

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pfkeyx import checks
 from pfkeyx.alike import Alike
+from pfkeyx.columns import SAIds, SAs
 from pfkeyx.entries import Entries, Messages
 from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.events import Acquire
@@ -32,7 +33,7 @@ from pfkeyx.model import (
     any_selector,
 )
 from pfkeyx.model.deferred import changed
-from pfkeyx.molds import Molds, Needs, SAIds, SAs
+from pfkeyx.molds import Molds, Needs, write_each
 from pfkeyx.operation import Operation, Request
 from pfkeyx.pfkey import codec, limits, parts, probes
 from pfkeyx.pfkey.answers import Answer, Wire, build_for, make_request, nothing
@@ -117,11 +118,21 @@ class PfkeyDialect:
 
     def add_policy(self, policy: Policy) -> Request[None]:
         """Return the request that adds a policy (SADB_X_SPDADD)."""
-        return self._write_policy("add policy", MessageType.X_SPDADD, policy, limits.check_new_policy)
+        return _acknowledged("add policy", {}, policy, *self._policy_addition(policy))
 
     def update_policy(self, policy: Policy) -> Request[None]:
         """Return the request that replaces a policy at once, keeping its index, or adds it (SADB_X_SPDUPDATE)."""
-        return self._write_policy("update policy", MessageType.X_SPDUPDATE, policy, limits.check_policy)
+        return _acknowledged("update policy", {}, policy, *self._policy_update(policy))
+
+    def add_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that add many policies."""
+        write = partial(write_each, write=self._policy_addition)
+        return Alike(policies, write, partial(_acknowledged, "add policy", {}))
+
+    def update_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that replace or add many policies."""
+        write = partial(write_each, write=self._policy_update)
+        return Alike(policies, write, partial(_acknowledged, "update policy", {}))
 
     def get_policy(self, policy_id: PolicyId | int) -> Request[Policy]:
         """Return the request that reads one policy (SADB_X_SPDGET; by its selector, out of a SADB_X_SPDDUMP)."""
@@ -136,14 +147,12 @@ class PfkeyDialect:
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes one policy (SADB_X_SPDDELETE; by its index, SADB_X_SPDDELETE2)."""
-        if isinstance(policy_id, int):
-            checks.check_policy_index("delete policy", policy_id)
-            message = Message(MessageType.X_SPDDELETE2, extensions=codec.policy_index_extensions(policy_id))
-        else:
-            checks.check_policy_id("delete policy", policy_id)
-            limits.check_policy_id("delete policy", policy_id)
-            message = Message(MessageType.X_SPDDELETE, extensions=codec.policy_id_extensions(policy_id))
-        return make_request("delete policy", policy_id, message, Answer.ACK, nothing)
+        return _acknowledged("delete policy", {}, policy_id, *self._policy_deletion(policy_id))
+
+    def delete_policies(self, policy_ids: Sequence[PolicyId | int]) -> Sequence[Request[None]]:
+        """Return the requests that delete many policies."""
+        write = partial(write_each, write=self._policy_deletion)
+        return Alike(policy_ids, write, partial(_acknowledged, "delete policy", {}))
 
     def dump_policies(self, places: Collection[tuple[IPAddress, ...]] | None = None) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies (SADB_X_SPDDUMP), wherever they are."""
@@ -291,13 +300,30 @@ class PfkeyDialect:
         limits.check_sa_id(operation, sa_id)
         return Message(message_type, parts.SATYPES[sa_id.protocol], extensions=codec.sa_id_extensions(sa_id))
 
-    def _write_policy(
-        self, operation: str, message_type: MessageType, policy: Policy, check_limits: Callable[[str, Policy], None]
-    ) -> Request[None]:
+    def _policy_addition(self, policy: Policy) -> tuple[bytearray, Needs]:
+        return self._policy_message(policy, "add policy", MessageType.X_SPDADD, limits.check_new_policy)
+
+    def _policy_update(self, policy: Policy) -> tuple[bytearray, Needs]:
+        return self._policy_message(policy, "update policy", MessageType.X_SPDUPDATE, limits.check_policy)
+
+    @staticmethod
+    def _policy_message(
+        policy: Policy, operation: str, message_type: MessageType, check_limits: Callable[[str, Policy], None]
+    ) -> tuple[bytearray, Needs]:
         checks.check_policy(operation, policy)
         check_limits(operation, policy)
-        message = Message(message_type, extensions=codec.policy_extensions(policy))
-        return make_request(operation, policy, message, Answer.ACK, nothing)
+        return build_for(operation, policy, Message(message_type, extensions=codec.policy_extensions(policy))), ()
+
+    @staticmethod
+    def _policy_deletion(policy_id: PolicyId | int) -> tuple[bytearray, Needs]:
+        if isinstance(policy_id, int):
+            checks.check_policy_index("delete policy", policy_id)
+            message = Message(MessageType.X_SPDDELETE2, extensions=codec.policy_index_extensions(policy_id))
+        else:
+            checks.check_policy_id("delete policy", policy_id)
+            limits.check_policy_id("delete policy", policy_id)
+            message = Message(MessageType.X_SPDDELETE, extensions=codec.policy_id_extensions(policy_id))
+        return build_for("delete policy", policy_id, message), ()
 
     def _satype(self, operation: str, protocol: Protocol | None) -> SAType:
         if protocol is None:

@@ -21,6 +21,7 @@ from pfkeyx.checks import (
     spi_hints,
     spi_maximum,
 )
+from pfkeyx.columns import Policies, PolicyIds, SAIds, SAs
 from pfkeyx.dialect import Dialect
 from pfkeyx.errors import InvalidRequestError, UnsupportedError
 from pfkeyx.events import Acquire
@@ -39,7 +40,7 @@ from pfkeyx.model import (
     SPIRequest,
     any_selector,
 )
-from pfkeyx.molds import Molds, Needs, SAIds, SAs
+from pfkeyx.molds import Molds, Needs
 from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import declarations as wire
@@ -91,6 +92,8 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         Probing.__init__(self)
         self._molds = Molds(SAs(), self._sa_message)
         self._id_molds = Molds(SAIds(), self._deletion)
+        self._policy_molds = Molds(Policies(), self._policy_message)
+        self._policy_id_molds = Molds(PolicyIds(), self._policy_deletion)
         self._open_aside = open_aside
 
     def as_shown(self, sa: SA) -> SA:
@@ -218,11 +221,23 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
 
     def add_policy(self, policy: Policy) -> Request[None]:
         """Return the request that adds a policy (XFRM_MSG_NEWPOLICY)."""
-        return self._write_policy("add policy", wire.XFRM_MSG_NEWPOLICY, _CREATED, policy, _POLICY_HINTS)
+        written = self._policy_message(policy, "add policy", wire.XFRM_MSG_NEWPOLICY, _CREATED)
+        return _acknowledged("add policy", _POLICY_HINTS, policy, *written)
 
     def update_policy(self, policy: Policy) -> Request[None]:
         """Return the request that replaces a policy at once, keeping its index, or adds it (XFRM_MSG_UPDPOLICY)."""
-        return self._write_policy("update policy", wire.XFRM_MSG_UPDPOLICY, _REPLACED, policy)
+        written = self._policy_message(policy, "update policy", wire.XFRM_MSG_UPDPOLICY, _REPLACED)
+        return _acknowledged("update policy", {}, policy, *written)
+
+    def add_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that add many policies."""
+        write = partial(self._policy_molds.write, what=("add policy", wire.XFRM_MSG_NEWPOLICY, _CREATED))
+        return Alike(policies, write, partial(_acknowledged, "add policy", _POLICY_HINTS))
+
+    def update_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that replace or add many policies."""
+        write = partial(self._policy_molds.write, what=("update policy", wire.XFRM_MSG_UPDPOLICY, _REPLACED))
+        return Alike(policies, write, partial(_acknowledged, "update policy", {}))
 
     def get_policy(self, policy_id: PolicyId | int) -> Request[Policy]:
         """Return the request that reads one policy (XFRM_MSG_GETPOLICY).
@@ -236,10 +251,11 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes one policy, found as by `get_policy` (XFRM_MSG_DELPOLICY)."""
-        fields, attributes = self._policy_key("delete policy", policy_id)
-        message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, _ACKED, fields, attributes)
-        needs = needs_of(attributes)
-        return Request("delete policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
+        return _acknowledged("delete policy", {}, policy_id, *self._policy_deletion(policy_id))
+
+    def delete_policies(self, policy_ids: Sequence[PolicyId | int]) -> Sequence[Request[None]]:
+        """Return the requests that delete many policies."""
+        return Alike(policy_ids, self._policy_id_molds.write, partial(_acknowledged, "delete policy", {}))
 
     def expire_policy(self, policy_id: PolicyId | int, hard: bool) -> Request[None]:
         """Return the request that has a policy reach its soft or hard limit now (XFRM_MSG_POLEXPIRE).
@@ -313,19 +329,20 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         message = encode(wire.usersa_msg, message_type, flags, codec.sa_fields(sa), attributes, sa.other)
         return message, needs_of(attributes, sa.mode)
 
-    def _write_policy(
-        self, operation: str, message_type: int, flags: int, policy: Policy, hints: Mapping[int, str] | None = None
-    ) -> Request[None]:
-        needs: tuple[Feature, ...] = ()
+    @staticmethod
+    def _policy_message(policy: Policy, operation: str, message_type: int, flags: int) -> tuple[bytearray, Needs]:
         if isinstance(entry := policy.told, PolicyEntry):
             # What the kernel has told it knows, and takes again.
-            message = write_back(entry, message_type, flags, policy.index)
-        else:
-            check_policy(operation, policy)
-            fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
-            message = encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
-            needs = needs_of(attributes)
-        return Request(operation, policy, Wire(message, Answer.ACK), nothing, hints or {}, needs)
+            return write_back(entry, message_type, flags, policy.index), ()
+        check_policy(operation, policy)
+        fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
+        message = encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
+        return message, needs_of(attributes)
+
+    def _policy_deletion(self, policy_id: PolicyId | int) -> tuple[bytearray, Needs]:
+        fields, attributes = self._policy_key("delete policy", policy_id)
+        message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, _ACKED, fields, attributes)
+        return message, needs_of(attributes)
 
     def _deletion(self, sa_id: SAId) -> tuple[bytearray, Needs]:
         _check_can_be_found("delete SA", sa_id)

@@ -14,7 +14,7 @@ FLOORS = (
     ("entries", "errors"),
     ("algorithms", "features"),
     ("model",),
-    ("checks", "events", "molds"),
+    ("checks", "columns", "events", "molds"),
     ("operation",),
     ("alike", "dialect"),
     ("pfkey", "xfrm"),

@@ -11,9 +11,10 @@ import pytest
 
 from pfkeyx import SA, AlreadyExistsError, AnswerLostError, Engine, Feature, InvalidRequestError, KernelError
 from pfkeyx.alike import Alike
+from pfkeyx.columns import SAs
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.model import SecurityContext
-from pfkeyx.molds import Molds, SAs
+from pfkeyx.molds import Molds
 from pfkeyx.operation import Batch
 from pfkeyx.pfkey import PfkeyDialect, PfkeyTransport
 from pfkeyx.pfkey.answers import NOT_TAKEN_IN
