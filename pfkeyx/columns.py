@@ -1,6 +1,7 @@
 """What differs between SAs or policies of a kind, and what they have in common: for `molds`."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from operator import attrgetter
@@ -10,7 +11,9 @@ from typing import Any
 from pfkeyx.model import SA, Authentication, Encryption, IPAddress, Key, Policy, PolicyId, Protocol, SAId, Selector
 from pfkeyx.model.addresses import prefix_length
 from pfkeyx.model.deferred import changed
+from pfkeyx.molds import Values
 
+_INT = {int}
 _NETWORKS = (IPv4Network, IPv6Network)
 #: Values that stand nowhere else in a message. An SPI of IPComp has 16 bits.
 _MARKED_SPI, _MARKED_REQID = 0x9A5B, 0xD34C8E17
@@ -24,23 +27,20 @@ def _marked_address(version: int, number: int = 0) -> IPAddress:
 
 
 _packed, _zone, _spi, _reqid = map(attrgetter, ("packed", "scope_id", "spi", "reqid"))
-_source, _destination = map(attrgetter, ("source", "destination"))
+_source, _destination, _protocol, _mark = map(attrgetter, ("source", "destination", "protocol", "mark"))
 
 
-class SAIds:
+class SAIds(Values[SAId]):
     """What SAs are found by: destination and SPI differ."""
-
-    _protocol, _mark = map(attrgetter, ("protocol", "mark"))
 
     def kinds(self, values: Sequence[SAId]) -> list[Any]:
         """See `Values.kinds`."""
         versions = map(type, map(_destination, values))
-        return list(zip(map(self._protocol, values), map(self._mark, values), versions, strict=True))
+        return list(zip(map(_protocol, values), map(_mark, values), versions, strict=True))
 
     def columns(self, values: Sequence[SAId]) -> list[bytes] | None:
         """See `Values.columns`."""
-        greatest = 0xFFFF if values[0].protocol is Protocol.IPCOMP else 0xFFFFFFFF
-        spis = _numbers(list(map(_spi, values)), 1, greatest, ">")
+        spis = _numbers(list(map(_spi, values)), 1, _greatest_spi(values[0]), ">")
         destinations = _addresses(list(map(_destination, values)))
         return None if spis is None or destinations is None else [spis, destinations]
 
@@ -58,7 +58,7 @@ _NOT_FIXED = ("id", "source", "reqid", "encryption", "authentication", "state", 
 _fixed = attrgetter(*(field.name for field in fields(SA) if field.name not in _NOT_FIXED))
 
 
-class SAs:
+class SAs(Values[SA]):
     """SAs: what they are found by, source, reqid and keys differ."""
 
     _id, _replay, _mode = map(attrgetter, ("id", "replay", "mode"))
@@ -67,13 +67,22 @@ class SAs:
 
     def kinds(self, values: Sequence[SA]) -> list[Any]:
         """See `Values.kinds`."""
-        ids = self._ids.kinds(list(map(self._id, values)))
-        # What compares as equal and is written otherwise: a mode that is but a number.
-        classes = (map(type, map(get, values)) for get in (_source, self._mode))
-        algorithms = (_algorithms(list(map(get, values))) for get in self._keyed)
-        # The kernel counts in a window, and has two forms of it.
-        windows = [None if replay is None else replay.extended for replay in map(self._replay, values)]
-        return list(zip(map(_fixed, values), ids, *classes, windows, *algorithms, strict=True))
+        ids = list(map(self._id, values))
+        encryption, authentication = self._keyed
+        columns = (
+            map(_fixed, values),
+            map(_protocol, ids),
+            map(_mark, ids),
+            map(type, map(_destination, ids)),
+            map(type, map(_source, values)),
+            # What compares as equal and is written otherwise: a mode that is but a number.
+            map(type, map(self._mode, values)),
+            # The kernel counts in a window, and has two forms of it.
+            [None if replay is None else replay.extended for replay in map(self._replay, values)],
+            _algorithms(map(encryption, values)),
+            _algorithms(map(authentication, values)),
+        )
+        return list(zip(*columns, strict=True))
 
     def columns(self, values: Sequence[SA]) -> list[bytes] | None:
         """See `Values.columns`."""
@@ -92,6 +101,25 @@ class SAs:
                 return None
             columns.append(b"".join(keys))
         return columns
+
+    def kind(self, value: SA) -> Any:
+        """See `Values.kind`."""
+        sa_id, replay, classes = value.id, value.replay, (type(value.source), type(value.mode))
+        found_by = sa_id.protocol, sa_id.mark, type(sa_id.destination)
+        window = None if replay is None else replay.extended
+        return _fixed(value), *found_by, *classes, window, *_algorithms((value.encryption, value.authentication))
+
+    def pieces(self, value: SA) -> list[bytes] | None:
+        """See `Values.pieces`."""
+        spi, reqid, source, destination = value.id.spi, value.reqid, value.source, value.id.destination
+        if not (type(spi) is type(reqid) is int and 0 < spi <= _greatest_spi(value.id) and 0 <= reqid <= 0xFFFFFFFF):
+            return None
+        if isinstance(source, IPv6Address) and (_zone(source) or _zone(destination)):
+            return None
+        keys = [key for it in (value.encryption, value.authentication) if it and (key := it.key.reveal())]
+        if not all(map(any, keys)):
+            return None
+        return [spi.to_bytes(4, "big"), destination.packed, reqid.to_bytes(4, sys.byteorder), source.packed, *keys]
 
     def can_be_marked(self, value: SA) -> bool:
         """See `Values.can_be_marked`: a selector can be right or wrong beside the SA's own ends."""
@@ -118,7 +146,7 @@ _template = attrgetter(
 )
 
 
-class PolicyIds:
+class PolicyIds(Values[PolicyId | int]):
     """What policies are found by: the addresses of the selector's prefixes differ."""
 
     _fixed = attrgetter("direction", "mark", "if_id", "type", "security_context")
@@ -143,7 +171,7 @@ class PolicyIds:
         return marked
 
 
-class Policies:
+class Policies(Values[Policy]):
     """Policies: the addresses of the selector's prefixes, and ends and reqids of the templates differ."""
 
     _fixed = attrgetter(
@@ -222,13 +250,17 @@ def _marked_selector(selector: Selector) -> Selector:
     return replace(selector, source=source, destination=destination)
 
 
-def _algorithms(keyed: Sequence[Encryption | Authentication | None]) -> list[Any]:
+def _greatest_spi(sa_id: SAId) -> int:
+    return 0xFFFF if sa_id.protocol is Protocol.IPCOMP else 0xFFFFFFFF
+
+
+def _algorithms(keyed: Iterable[Encryption | Authentication | None]) -> list[Any]:
     return [it and (it.algorithm, it.icv_bits, len(it.key.reveal())) for it in keyed]
 
 
 def _numbers(column: list[int], least: int, greatest: int, order: str) -> bytes | None:
     """Return numbers of 32 bits, None where one is out of range, or something else."""
-    if set(map(type, column)) != {int} or min(column) < least or max(column) > greatest:
+    if not _INT.issuperset(map(type, column)) or min(column) < least or max(column) > greatest:
         return None
     return pack(f"{order}{len(column)}I", *column)
 

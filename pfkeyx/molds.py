@@ -5,11 +5,12 @@ stand in a message is found out by writing an SA of marks: no layout is known he
 plainly right goes the ordinary way. What differs, `columns` knows.
 """
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from operator import ne
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pfkeyx.entries import Outgoing
 from pfkeyx.features import Feature
@@ -32,21 +33,33 @@ class Written(Outgoing):
         self.needs = needs
 
 
-class Values(Protocol[V]):
+class Values(ABC, Generic[V]):
     """What a message is written of, in columns: a field of many at a time, so that little is executed for each."""
 
+    @abstractmethod
     def kinds(self, values: Sequence[V]) -> list[Any]:
         """Return of each what it has in common with those whose messages differ in the `columns` alone.
 
         None is no kind: what is of it is written alone.
         """
 
+    @abstractmethod
     def columns(self, values: Sequence[V]) -> list[bytes] | None:
         """Return the bytes of what differs, of all of a kind behind each other; None unless all is plainly right."""
 
+    def kind(self, value: V) -> Any:
+        """Return what `kinds` does of one; it is sooner made where it is not in columns."""
+        return self.kinds((value,))[0]
+
+    def pieces(self, value: V) -> list[bytes] | None:
+        """Return what `columns` does of one."""
+        return self.columns((value,))
+
+    @abstractmethod
     def can_be_marked(self, value: V) -> bool:
         """Return whether whatever is right of a value is right with other columns, too."""
 
+    @abstractmethod
     def marked(self, value: V) -> V:
         """Return a value of the same kind whose columns stand nowhere else in its message."""
 
@@ -82,9 +95,9 @@ class Molds(Generic[V]):
 
     def write_one(self, value: V, *what: object) -> tuple[bytearray, Needs]:
         """Return what is written of one value."""
-        mold = self._mold((what, self._values.kinds([value])[0]), [value])
-        columns = None if mold is None else self._values.columns([value])
-        return self._write(value, *what) if mold is None or columns is None else (mold.cast_one(columns), mold.needs)
+        mold = self._mold((what, self._values.kind(value)), (value,))
+        pieces = None if mold is None else self._values.pieces(value)
+        return self._write(value, *what) if mold is None or pieces is None else (mold.cast_one(pieces), mold.needs)
 
     def _mold(self, kind: tuple[tuple[object, ...], Any], alike: Sequence[V]) -> "_Mold | None":
         """Return what casts a kind, None where there is no such or it is not worth it."""
@@ -105,7 +118,7 @@ class Molds(Generic[V]):
             return None
         written, needs = self._write(value, *what)
         marked = self._values.marked(value)
-        columns, marks = (self._values.columns([it]) for it in (value, marked))
+        columns, marks = map(self._values.pieces, (value, marked))
         if columns is None or marks is None:
             return None
         return _Mold(self._write(marked, *what)[0], needs, marks, written, columns)

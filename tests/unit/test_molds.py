@@ -161,6 +161,15 @@ def test_many_of_all_kinds_are_written_as_each_alone(make: Callable[[], Dialect]
         random.shuffle(order)
 
 
+def test_alone_an_sa_is_looked_at_as_among_many() -> None:
+    random = Random(10)
+    kinds = [*KINDS, *(random_sa(random) for _ in range(60))]
+    for sa in (other for kind in kinds for other in (kind, *others(random, kind))):
+        assert SAs().kind(sa) == SAs().kinds([sa])[0]
+        if sa.source.version == sa.destination.version:  # others are of no kind that anything is cast of
+            assert SAs().pieces(sa) == SAs().columns([sa])
+
+
 def policies_like(random: Random, policy: Policy) -> Iterator[Policy]:
     """Yield policies like another one: right, and wrong in what differs."""
 
