@@ -11,12 +11,12 @@ import os
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 from pfkeyx.alike import Alike
-from pfkeyx.entries import Messages, Outgoing, Received
+from pfkeyx.entries import Received
 from pfkeyx.errors import ClosedError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
 from pfkeyx.operation import Batch, Exchange, Request, Stream, Transport
@@ -164,7 +164,7 @@ class XfrmTransport:
         taken = first = 0
         for part in requests.parts:
             for datagram in part.cut(self._sendable, most):
-                unanswered = self._send(datagram, partial(_waiting, requests, first))
+                unanswered = self._send(datagram.data, len(datagram), partial(_waiting, requests, first))
                 taken = yield from self._finish(unanswered, taken)
                 for place, item in unanswered.told.items():
                     replies[first + place] = item.reply()
@@ -239,22 +239,22 @@ class XfrmTransport:
         for item in asked:
             if item.was_interrupted:
                 item.begin()
-        ends = list(accumulate(len(item.message) for item in asked))
-        return self._send(Outgoing(bytearray().join(item.message for item in asked), ends), asked.__getitem__)
+        messages = memoryview(bytearray().join([item.message for item in asked]))
+        return self._send(messages, len(asked), asked.__getitem__)
 
-    def _send(self, datagram: Messages, make: Callable[[int], Waiting]) -> Unanswered:
+    def _send(self, messages: memoryview, count: int, make: Callable[[int], Waiting]) -> Unanswered:
         """Send messages in one datagram and return those whose answer is to come; `make` makes one by its place."""
         if self._is_behind:
             self._catch_up()
         first = (self._sequence + 1) & 0xFFFFFFFF
-        unanswered = Unanswered(first, len(datagram), make)
-        lib.pfkeyx_number_xfrm(ffi.from_buffer(datagram.data), len(datagram.data), first, self._port)
-        self._sequence = (self._sequence + len(datagram)) & 0xFFFFFFFF
+        unanswered = Unanswered(first, count, make)
+        lib.pfkeyx_number_xfrm(ffi.from_buffer(messages), len(messages), first, self._port)
+        self._sequence = (self._sequence + count) & 0xFFFFFFFF
         # Before it is sent: an interruption comes right behind, and the kernel has begun a dump while it took that in.
         self._is_behind = True
         try:
-            # The bytes have keys in them, and no name here that a traceback could show.
-            self._socket.send(datagram.data)
+            # The bytes have keys in them, and a view of them shows none in a traceback.
+            self._socket.send(messages)
         except OSError as error:
             unanswered.refuse(error.errno or errno.EIO)
         return unanswered
