@@ -7,7 +7,7 @@ from pathlib import Path
 from cffi import FFI
 
 NATIVE = Path("_native")
-SOURCES = ["socket.c", "builder.c", "reader.c", "dump.c", "pfkey.c", "xfrm.c", "compare.c", "identity.c"]
+SOURCES = ["socket.c", "builder.c", "reader.c", "dump.c", "pfkey.c", "xfrm.c", "compare.c", "identity.c", "lane.c"]
 HEADERS = ["pfkeyx.h", "cdef.h", "compat.h", "dump.h", "memory.h", "xfrm.h"]
 
 VERSION = runpy.run_path("pfkeyx/_version.py")["__version__"]

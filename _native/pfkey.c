@@ -134,20 +134,55 @@ int pfkeyx_pfkey_extensions(const uint8_t *message, size_t size, uint16_t places
     return proxy.data && !fits(&proxy, &source) ? -EBADMSG : 0;
 }
 
-int pfkeyx_receive_headers(int fd, struct pfkeyx_buffer *buffer, uint32_t pid, struct sadb_msg headers[],
+void pfkeyx_send_asked(int fd, uint8_t *messages, const uint32_t ends[], uint16_t answers[], struct pfkeyx_asked *asked)
+{
+    struct sadb_msg header;
+    size_t start = 0;
+    int status;
+
+    asked->left = asked->count;
+    for (uint32_t number = 0; number < asked->count; start = ends[number++]) {
+        memcpy(&header, messages + start, sizeof(header));
+        header.sadb_msg_seq = FIRST_ASKED | (asked->first + number);
+        header.sadb_msg_pid = asked->pid;
+        memcpy(messages + start, &header, sizeof(header));
+        status = pfkeyx_send(fd, messages + start, ends[number] - start);
+        answers[number] = (uint16_t)(status ? PFKEYX_NOT_TAKEN_IN - status : PFKEYX_UNANSWERED);
+        asked->left -= status != 0;
+    }
+}
+
+int pfkeyx_receive_answers(int fd, struct pfkeyx_buffer *buffer, uint16_t answers[], struct pfkeyx_asked *asked,
                            size_t most)
 {
     struct pfkeyx_reader reader;
+    struct sadb_msg header;
+    uint32_t number;
     int count = 0, status;
 
-    for (size_t all = 0; all < most; all++) {
+    for (; (size_t)count < most && asked->left; count++) {
         status = pfkeyx_receive(fd, buffer);
         if (status)
-            return all ? count : status;
-        if (pfkeyx_read_message(&reader, buffer->data, buffer->size, &headers[count]))
+            return count && status == -EAGAIN ? count : status;
+        if (pfkeyx_read_message(&reader, buffer->data, buffer->size, &header))
             return -EBADMSG;
-        count += headers[count].sadb_msg_pid == pid;
+        number = (header.sadb_msg_seq - asked->first) & (FIRST_ASKED - 1);
+        if (header.sadb_msg_pid != asked->pid || header.sadb_msg_type != asked->type ||
+            header.sadb_msg_seq < FIRST_ASKED || number >= asked->count || answers[number] != PFKEYX_UNANSWERED)
+            continue;
+        answers[number] = header.sadb_msg_errno;
+        asked->left--;
     }
+    return count;
+}
+
+int pfkeyx_pass_over(int fd, size_t most)
+{
+    ssize_t size = 0;
+    int count = 0;
+
+    while ((size_t)count < most && (size = recv(fd, NULL, 0, MSG_TRUNC)) > 0)
+        count++;
     return count;
 }
 

@@ -42,10 +42,8 @@ int pfkeyx_send(int fd, const void *message, size_t size);
  * one that is longer than PF_KEY's can be, which is cut. */
 int pfkeyx_receive(int fd, struct pfkeyx_buffer *buffer);
 
-/* Receives up to most messages, of which no more than the base header is wanted, and that of one pid's alone: how many
- * came of it, -EAGAIN when no message waits at all, -EBADMSG for one that is none. */
-int pfkeyx_receive_headers(int fd, struct pfkeyx_buffer *buffer, uint32_t pid, struct sadb_msg headers[],
-                           size_t most);
+/* Takes up to most messages away without looking at them, as long as any wait, and returns how many. */
+int pfkeyx_pass_over(int fd, size_t most);
 
 /* Whether the receive buffer would take size bytes more, as the kernel counts them: 1, or 0.
  *
@@ -334,6 +332,36 @@ int pfkeyx_xfrm_link(const uint8_t *message, size_t size, uint8_t link[]);
 #define PFKEYX_SA_HANDLE 30
 #define PFKEYX_POLICY_HANDLE 66
 void pfkeyx_xfrm_handles(const uint8_t *entries, size_t count, uint8_t handles[]);
+
+/* ---- many messages ---- */
+
+/* Puts count pieces of size bytes, which are back to back, into as many messages: at this place of each. */
+void pfkeyx_scatter(uint8_t *data, const uint32_t starts[], size_t count, size_t place, const uint8_t *pieces,
+                    size_t size);
+
+/* Numbers the messages of a datagram of XFRM from sequence on, up to one whose length is none; port is who asks. Of those
+ * that ask for an acknowledgement only the last one goes on to. */
+void pfkeyx_number_xfrm(uint8_t *data, size_t size, uint32_t sequence, uint32_t port);
+
+/* Messages of PF_KEY of one type, numbered from first on, which are only acknowledged. */
+struct pfkeyx_asked {
+    uint32_t first; /* its lower 31 bits; what is asked has the highest one too */
+    uint32_t pid;
+    uint32_t count;
+    uint32_t left; /* how many are not answered yet */
+    uint8_t type;
+};
+
+/* Of each, its answer: an errno, or 0; that none has come yet; or, and the errno, that the socket did not take it in. */
+enum { PFKEYX_UNANSWERED = 256, PFKEYX_NOT_TAKEN_IN = 512 };
+
+/* Numbers and sends messages, which are back to back. */
+void pfkeyx_send_asked(int fd, uint8_t *messages, const uint32_t ends[], uint16_t answers[], struct pfkeyx_asked *asked);
+
+/* Receives up to most messages, until all answers are there, and returns how many: -EAGAIN when none waits, -EBADMSG for
+ * what is none. Others' are passed over. */
+int pfkeyx_receive_answers(int fd, struct pfkeyx_buffer *buffer, uint16_t answers[], struct pfkeyx_asked *asked,
+                           size_t most);
 
 /* cffi reads up to here */
 

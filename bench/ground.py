@@ -3,8 +3,9 @@
 import asyncio
 import subprocess
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
+from ipaddress import IPv4Address
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from bench.contest import Contest
 from bench.recording import record
-from pfkeyx import AsyncEngine, Engine
+from pfkeyx import AsyncEngine, Engine, NotFoundError, SAId
 from pfkeyx.opening import EngineName
 from pfkeyx.testing import Namespace
 
@@ -66,6 +67,11 @@ class Ground:
     def engine(self, name: EngineName) -> Engine:
         """Return the engine of an interface."""
         return self.xfrm if name == "xfrm" else self.pfkey
+
+    def hear(self) -> None:
+        """Have the engine of PF_KEY take in what others' turns have told its socket, which is no work of its own."""
+        with suppress(NotFoundError):
+            self.pfkey.get_sa(SAId(IPv4Address("192.0.2.255"), 1))
 
     def flush(self) -> None:
         """Empty both tables."""

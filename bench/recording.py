@@ -2,13 +2,16 @@
 
 import socket
 import struct
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 from pfkeyx import Engine
+from pfkeyx.entries import Messages
 from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
 from pfkeyx.opening import EngineName
 from pfkeyx.pfkey import PfkeyDialect, PfkeySocket, PfkeyTransport
+from pfkeyx.pfkey.cdata import CData
 from pfkeyx.pfkey.message import Outgoing
 from pfkeyx.xfrm import XfrmDialect, XfrmTransport
 from pfkeyx.xfrm.transport import open_socket
@@ -34,6 +37,10 @@ class _PfkeyRecorder(PfkeySocket):
     def send_bytes(self, message: Outgoing) -> int:
         self.sent.append(bytes(ffi.buffer(message.data, message.size)))
         return super().send_bytes(message)
+
+    def send_asked(self, messages: Messages, answers: "array[int]", asked: CData) -> None:
+        super().send_asked(messages, answers, asked)
+        self.sent += map(bytes, messages)
 
 
 class _PfkeyRecordingTransport(PfkeyTransport):

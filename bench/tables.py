@@ -28,7 +28,7 @@ def add(make: Callable[[int], list[SA]], name: EngineName, ground: Ground, size:
     engine = ground.engine(name)
     clean = partial(_check_count, ground, size)
     contestants = [
-        Contestant("pfkeyx", lambda: engine.add_sas(sas), clean=clean),
+        Contestant("pfkeyx", lambda: engine.add_sas(sas), ground.hear, clean),
         Contestant(FLOOR, partial(ground.replay, recorded, name), clean=clean),
     ]
     if name == "xfrm" and size <= _MOST_BY_IP:
@@ -47,7 +47,7 @@ def update(name: EngineName, ground: Ground, size: int) -> Contest:
 
     recorded = ground.recorded(name, work)
     contestants = [
-        Contestant("pfkeyx", partial(work, ground.engine(name))),
+        Contestant("pfkeyx", partial(work, ground.engine(name)), ground.hear),
         Contestant(FLOOR, partial(ground.replay, recorded, name)),
     ]
     if name == "xfrm":
@@ -64,7 +64,11 @@ def delete(name: EngineName, ground: Ground, size: int) -> Contest:
         engine.delete_sas(sa.id for sa in sas)
 
     recorded = ground.recorded(name, work)
-    prepare = partial(ground.replay, added)
+
+    def prepare() -> None:
+        ground.replay(added)
+        ground.hear()
+
     contestants = [
         Contestant("pfkeyx", partial(work, ground.engine(name)), prepare),
         Contestant(FLOOR, partial(ground.replay, recorded, name), prepare),

@@ -139,7 +139,7 @@ class AsyncEngine:
 
     async def update_sas(self, sas: Iterable[SA]) -> None:
         """See `Engine.update_sas`."""
-        await self._run(ask_all(self._dialect, [self._dialect.update_sa(sa) for sa in sas]))
+        await self._run(ask_all(self._dialect, self._dialect.update_sas(tuple(sas))))
 
     async def restore_sa(self, sa: SA) -> None:
         """See `Engine.restore_sa`."""
@@ -155,7 +155,7 @@ class AsyncEngine:
 
     async def delete_sas(self, sa_ids: Iterable[SAId]) -> None:
         """See `Engine.delete_sas`."""
-        await self._run(ask_all(self._dialect, [self._dialect.delete_sa(sa_id) for sa_id in sa_ids]))
+        await self._run(ask_all(self._dialect, self._dialect.delete_sas(tuple(sa_ids))))
 
     async def expire_sa(self, sa_id: SAId, *, hard: bool = False) -> None:
         """See `Engine.expire_sa`."""
@@ -199,7 +199,7 @@ class AsyncEngine:
 
     async def update_policies(self, policies: Iterable[Policy]) -> None:
         """See `Engine.update_policies`."""
-        await self._run(ask_all(self._dialect, [self._dialect.update_policy(policy) for policy in policies]))
+        await self._run(ask_all(self._dialect, self._dialect.update_policies(tuple(policies))))
 
     async def get_policy(self, policy_id: PolicyId | int) -> Policy:
         """See `Engine.get_policy`."""
@@ -211,7 +211,7 @@ class AsyncEngine:
 
     async def delete_policies(self, policy_ids: Iterable[PolicyId | int]) -> None:
         """See `Engine.delete_policies`."""
-        await self._run(ask_all(self._dialect, [self._dialect.delete_policy(policy_id) for policy_id in policy_ids]))
+        await self._run(ask_all(self._dialect, self._dialect.delete_policies(tuple(policy_ids))))
 
     async def expire_policy(self, policy_id: PolicyId | int, *, hard: bool = False) -> None:
         """See `Engine.expire_policy`."""

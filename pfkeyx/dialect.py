@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
+from pfkeyx.alike import Alike
 from pfkeyx.errors import PfkeyxError, UnsupportedError
 from pfkeyx.events import Acquire, Event
 from pfkeyx.features import Feature, Support, SupportedAlgorithms
@@ -61,6 +62,15 @@ class Dialect(Protocol):
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes an SA."""
 
+    def add_sas(self, sas: Sequence[SA]) -> Sequence[Request[None]]:
+        """Return the requests that add many SAs."""
+
+    def update_sas(self, sas: Sequence[SA]) -> Sequence[Request[None]]:
+        """Return the requests that complete or change many SAs."""
+
+    def delete_sas(self, sa_ids: Sequence[SAId]) -> Sequence[Request[None]]:
+        """Return the requests that delete many SAs."""
+
     def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all SAs that match."""
 
@@ -78,6 +88,15 @@ class Dialect(Protocol):
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes a policy, found by what it is about or by its index."""
+
+    def add_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that add many policies."""
+
+    def update_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that replace or add many policies."""
+
+    def delete_policies(self, policy_ids: Sequence[PolicyId | int]) -> Sequence[Request[None]]:
+        """Return the requests that delete many policies."""
 
     def dump_policies(self, places: Collection[tuple[IPAddress, ...]] | None = None) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies.
@@ -174,12 +193,18 @@ def require(dialect: Dialect, requests: Sequence[Request[Any]]) -> Operation[Non
 
     Raises the probe's own error where that could not tell, as without rights.
     """
-    needed = {feature: request for request in reversed(requests) for feature in request.needs}
-    for feature, request in needed.items():
+    needs = requests.needs if isinstance(requests, Alike) else [request.needs for request in requests]
+    needed: dict[Feature, int] = {}
+    before: Sequence[Feature] = ()
+    for number, features in enumerate(needs):
+        if features is not before:  # those of requests that are alike are one object
+            needed, before = dict.fromkeys(features, number) | needed, features
+    for feature, number in needed.items():
         support = yield from dialect.supports(feature)
         if support.error is not None:
             raise support.error
         if not support.available:
+            request = requests[number]
             raise UnsupportedError(feature.value, f"{request.operation} {request.subject}: {support.reason}")
 
 

@@ -141,7 +141,7 @@ class Engine:
 
         Raises the first refusal, whose `replies` have one for each SA, in order: None, or why it was refused.
         """
-        self._run(ask_all(self._dialect, [self._dialect.update_sa(sa) for sa in sas]))
+        self._run(ask_all(self._dialect, self._dialect.update_sas(tuple(sas))))
 
     def restore_sa(self, sa: SA) -> None:
         """Add an SA with the `replay` and `usage` that it was read with: one gateway takes over from another.
@@ -161,7 +161,7 @@ class Engine:
 
     def delete_sas(self, sa_ids: Iterable[SAId]) -> None:
         """Delete many SAs as one pipelined batch: each, whether or not another is refused; see `update_sas`."""
-        self._run(ask_all(self._dialect, [self._dialect.delete_sa(sa_id) for sa_id in sa_ids]))
+        self._run(ask_all(self._dialect, self._dialect.delete_sas(tuple(sa_ids))))
 
     def expire_sa(self, sa_id: SAId, *, hard: bool = False) -> None:
         """Have an SA reach its soft limit now, or its hard one, which deletes it: listeners are told of an `Expire`.
@@ -225,7 +225,7 @@ class Engine:
 
     def update_policies(self, policies: Iterable[Policy]) -> None:
         """Update or add many policies as one pipelined batch: each, also when one is refused; see `update_sas`."""
-        self._run(ask_all(self._dialect, [self._dialect.update_policy(policy) for policy in policies]))
+        self._run(ask_all(self._dialect, self._dialect.update_policies(tuple(policies))))
 
     def get_policy(self, policy_id: PolicyId | int) -> Policy:
         """Return one policy, found by what it is about or by its index; raises `NotFoundError` when there is none.
@@ -244,7 +244,7 @@ class Engine:
 
     def delete_policies(self, policy_ids: Iterable[PolicyId | int]) -> None:
         """Delete many policies as one pipelined batch: each, also when one is refused; see `update_sas`."""
-        self._run(ask_all(self._dialect, [self._dialect.delete_policy(policy_id) for policy_id in policy_ids]))
+        self._run(ask_all(self._dialect, self._dialect.delete_policies(tuple(policy_ids))))
 
     def expire_policy(self, policy_id: PolicyId | int, *, hard: bool = False) -> None:
         """Have a policy reach its soft limit now, or its hard one, which deletes it: `PolicyExpire` tells of that.

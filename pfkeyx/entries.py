@@ -1,8 +1,9 @@
-"""What comes of a dump: the bytes of its entries, and values that are made of them when they are looked at.
+"""Messages back to back: what comes of a dump, values that are made of it when they are looked at, and what is sent.
 
 How an entry is read is a dialect's to know.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -18,20 +19,21 @@ class Messages(Sequence[bytes]):
     def __init__(self, data: Any, ends: Sequence[int]) -> None:
         #: The bytes of all, back to back.
         self.data = data
-        self._ends = ends
+        #: Where each ends.
+        self.ends = ends
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.ends)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        return self.data[self._ends[number - 1] if number else 0 : self._ends[number]]
+        return self.data[self.ends[number - 1] if number else 0 : self.ends[number]]
 
     def __iter__(self) -> Iterator[bytes]:
         data, start = self.data, 0
-        for end in self._ends:
+        for end in self.ends:
             yield data[start:end]
             start = end
 
@@ -52,6 +54,25 @@ class Received(Messages):
         """The message that ended the dump, empty where none did."""
         native = self._native
         return bytes(ffi.buffer(native.data + native.size, native.last)) if native.last else b""
+
+
+class Outgoing(Messages):
+    """Messages that are sent, which are wiped when nothing refers to them any more."""
+
+    def __init__(self, data: bytearray, ends: Sequence[int]) -> None:
+        super().__init__(memoryview(data), ends)
+
+    def __del__(self) -> None:
+        self.data[:] = bytes(len(self.data))
+
+    def cut(self, octets: int, most: int) -> Iterator[Messages]:
+        """Cut them into parts of so many octets and messages at most, but for a message that is larger alone."""
+        first = start = 0
+        while first < len(self):
+            after = max(first + 1, min(first + most, bisect_right(self.ends, start + octets)))
+            end = self.ends[after - 1]
+            yield Messages(self.data[start:end], [each - start for each in self.ends[first:after]])
+            first, start = after, end
 
 
 class Entries(Sequence[T], Generic[T]):

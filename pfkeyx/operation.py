@@ -52,13 +52,13 @@ class Batch:
     one is answered before the next is sent. All or none of them are aside.
     """
 
-    requests: tuple[Request[Any], ...]
+    requests: Sequence[Request[Any]]
     one_datagram: bool = False
 
     @property
     def aside(self) -> bool:
         """Whether the requests are for the other interface."""
-        return any(request.aside for request in self.requests)
+        return bool(self.requests) and self.requests[0].aside
 
 
 @dataclass(frozen=True, slots=True)

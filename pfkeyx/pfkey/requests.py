@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from pfkeyx import checks
+from pfkeyx.alike import Alike
+from pfkeyx.columns import SAIds, SAs
 from pfkeyx.entries import Entries, Messages
 from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.events import Acquire
@@ -31,7 +33,7 @@ from pfkeyx.model import (
     any_selector,
 )
 from pfkeyx.model.deferred import changed
-from pfkeyx.molds import Molds
+from pfkeyx.molds import Molds, Needs, write_each
 from pfkeyx.operation import Operation, Request
 from pfkeyx.pfkey import codec, limits, parts, probes
 from pfkeyx.pfkey.answers import Answer, Wire, build_for, make_request, nothing
@@ -49,7 +51,8 @@ class PfkeyDialect:
     reads_singly = False
 
     def __init__(self) -> None:
-        self._molds = Molds(self._sa_message)
+        self._molds = Molds(SAs(), self._sa_message)
+        self._id_molds = Molds(SAIds(), self._deletion)
 
     def as_shown(self, sa: SA) -> SA:
         """Return an SA as a read would show it: a selector of all IPv4 cannot be told from one of all IPv6."""
@@ -71,19 +74,35 @@ class PfkeyDialect:
 
     def add_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA (SADB_ADD, RFC 2367 §3.1.3)."""
-        return self._write_sa("add SA", MessageType.ADD, sa, checks.ADDITION_HINTS)
+        written = self._molds.write_one(sa, "add SA", MessageType.ADD)
+        return _acknowledged("add SA", checks.ADDITION_HINTS, sa, *written)
 
     def update_sa(self, sa: SA) -> Request[None]:
         """Return the request that completes a larval SA, or changes limits and ports of a mature one (SADB_UPDATE)."""
-        return self._write_sa("update SA", MessageType.UPDATE, sa)
+        return _acknowledged("update SA", {}, sa, *self._molds.write_one(sa, "update SA", MessageType.UPDATE))
 
     def get_sa(self, sa_id: SAId) -> Request[SA]:
         """Return the request that reads one SA (SADB_GET, RFC 2367 §3.1.5)."""
-        return self._look_up("get SA", MessageType.GET, Answer.ONE, sa_id, _sa)
+        message = self._id_message("get SA", MessageType.GET, sa_id)
+        return make_request("get SA", sa_id, message, Answer.ONE, _sa)
 
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes one SA (SADB_DELETE, RFC 2367 §3.1.4)."""
-        return self._look_up("delete SA", MessageType.DELETE, Answer.ACK, sa_id, nothing)
+        return _acknowledged("delete SA", {}, sa_id, *self._deletion(sa_id))
+
+    def add_sas(self, sas: Sequence[SA]) -> Sequence[Request[None]]:
+        """Return the requests that add many SAs."""
+        write = partial(self._molds.write, what=("add SA", MessageType.ADD))
+        return Alike(sas, write, partial(_acknowledged, "add SA", checks.ADDITION_HINTS))
+
+    def update_sas(self, sas: Sequence[SA]) -> Sequence[Request[None]]:
+        """Return the requests that complete or change many SAs."""
+        write = partial(self._molds.write, what=("update SA", MessageType.UPDATE))
+        return Alike(sas, write, partial(_acknowledged, "update SA", {}))
+
+    def delete_sas(self, sa_ids: Sequence[SAId]) -> Sequence[Request[None]]:
+        """Return the requests that delete many SAs."""
+        return Alike(sa_ids, self._id_molds.write, partial(_acknowledged, "delete SA", {}))
 
     def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all SAs that match (SADB_DUMP, RFC 2367 §3.1.10)."""
@@ -99,11 +118,21 @@ class PfkeyDialect:
 
     def add_policy(self, policy: Policy) -> Request[None]:
         """Return the request that adds a policy (SADB_X_SPDADD)."""
-        return self._write_policy("add policy", MessageType.X_SPDADD, policy, limits.check_new_policy)
+        return _acknowledged("add policy", {}, policy, *self._policy_addition(policy))
 
     def update_policy(self, policy: Policy) -> Request[None]:
         """Return the request that replaces a policy at once, keeping its index, or adds it (SADB_X_SPDUPDATE)."""
-        return self._write_policy("update policy", MessageType.X_SPDUPDATE, policy, limits.check_policy)
+        return _acknowledged("update policy", {}, policy, *self._policy_update(policy))
+
+    def add_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that add many policies."""
+        write = partial(write_each, write=self._policy_addition)
+        return Alike(policies, write, partial(_acknowledged, "add policy", {}))
+
+    def update_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that replace or add many policies."""
+        write = partial(write_each, write=self._policy_update)
+        return Alike(policies, write, partial(_acknowledged, "update policy", {}))
 
     def get_policy(self, policy_id: PolicyId | int) -> Request[Policy]:
         """Return the request that reads one policy (SADB_X_SPDGET; by its selector, out of a SADB_X_SPDDUMP)."""
@@ -118,14 +147,12 @@ class PfkeyDialect:
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes one policy (SADB_X_SPDDELETE; by its index, SADB_X_SPDDELETE2)."""
-        if isinstance(policy_id, int):
-            checks.check_policy_index("delete policy", policy_id)
-            message = Message(MessageType.X_SPDDELETE2, extensions=codec.policy_index_extensions(policy_id))
-        else:
-            checks.check_policy_id("delete policy", policy_id)
-            limits.check_policy_id("delete policy", policy_id)
-            message = Message(MessageType.X_SPDDELETE, extensions=codec.policy_id_extensions(policy_id))
-        return make_request("delete policy", policy_id, message, Answer.ACK, nothing)
+        return _acknowledged("delete policy", {}, policy_id, *self._policy_deletion(policy_id))
+
+    def delete_policies(self, policy_ids: Sequence[PolicyId | int]) -> Sequence[Request[None]]:
+        """Return the requests that delete many policies."""
+        write = partial(write_each, write=self._policy_deletion)
+        return Alike(policy_ids, write, partial(_acknowledged, "delete policy", {}))
 
     def dump_policies(self, places: Collection[tuple[IPAddress, ...]] | None = None) -> Request[Sequence[Policy]]:
         """Return the request that reads all policies (SADB_X_SPDDUMP), wherever they are."""
@@ -257,39 +284,46 @@ class PfkeyDialect:
         del sa, moved
         probes.refuse(Feature.MIGRATE_STATE)
 
-    def _write_sa(
-        self, operation: str, message_type: MessageType, sa: SA, hints: Mapping[int, str] | None = None
-    ) -> Request[None]:
-        message, _ = self._molds.write(sa, operation, message_type)
-        return Request(operation, sa, Wire(Outgoing(message), Answer.ACK), nothing, hints or {})
-
     @staticmethod
-    def _sa_message(sa: SA, operation: str, message_type: MessageType) -> tuple[bytearray, None]:
+    def _sa_message(sa: SA, operation: str, message_type: MessageType) -> tuple[bytearray, Needs]:
         checks.check_sa(operation, sa)
         limits.check_sa(operation, sa)
         message = Message(message_type, parts.SATYPES[sa.id.protocol], extensions=codec.sa_extensions(sa))
-        return build_for(operation, sa, message), None
+        return build_for(operation, sa, message), ()
 
-    def _look_up(
-        self,
-        operation: str,
-        message_type: MessageType,
-        answer: Answer,
-        sa_id: SAId,
-        decode: Callable[[Sequence[Message]], T],
-    ) -> Request[T]:
+    def _deletion(self, sa_id: SAId) -> tuple[bytearray, Needs]:
+        return build_for("delete SA", sa_id, self._id_message("delete SA", MessageType.DELETE, sa_id)), ()
+
+    @staticmethod
+    def _id_message(operation: str, message_type: MessageType, sa_id: SAId) -> Message:
         checks.check_sa_id(operation, sa_id)
         limits.check_sa_id(operation, sa_id)
-        message = Message(message_type, parts.SATYPES[sa_id.protocol], extensions=codec.sa_id_extensions(sa_id))
-        return make_request(operation, sa_id, message, answer, decode)
+        return Message(message_type, parts.SATYPES[sa_id.protocol], extensions=codec.sa_id_extensions(sa_id))
 
-    def _write_policy(
-        self, operation: str, message_type: MessageType, policy: Policy, check_limits: Callable[[str, Policy], None]
-    ) -> Request[None]:
+    def _policy_addition(self, policy: Policy) -> tuple[bytearray, Needs]:
+        return self._policy_message(policy, "add policy", MessageType.X_SPDADD, limits.check_new_policy)
+
+    def _policy_update(self, policy: Policy) -> tuple[bytearray, Needs]:
+        return self._policy_message(policy, "update policy", MessageType.X_SPDUPDATE, limits.check_policy)
+
+    @staticmethod
+    def _policy_message(
+        policy: Policy, operation: str, message_type: MessageType, check_limits: Callable[[str, Policy], None]
+    ) -> tuple[bytearray, Needs]:
         checks.check_policy(operation, policy)
         check_limits(operation, policy)
-        message = Message(message_type, extensions=codec.policy_extensions(policy))
-        return make_request(operation, policy, message, Answer.ACK, nothing)
+        return build_for(operation, policy, Message(message_type, extensions=codec.policy_extensions(policy))), ()
+
+    @staticmethod
+    def _policy_deletion(policy_id: PolicyId | int) -> tuple[bytearray, Needs]:
+        if isinstance(policy_id, int):
+            checks.check_policy_index("delete policy", policy_id)
+            message = Message(MessageType.X_SPDDELETE2, extensions=codec.policy_index_extensions(policy_id))
+        else:
+            checks.check_policy_id("delete policy", policy_id)
+            limits.check_policy_id("delete policy", policy_id)
+            message = Message(MessageType.X_SPDDELETE, extensions=codec.policy_id_extensions(policy_id))
+        return build_for("delete policy", policy_id, message), ()
 
     def _satype(self, operation: str, protocol: Protocol | None) -> SAType:
         if protocol is None:
@@ -309,6 +343,12 @@ _ANSWERS = {
     MessageType.DUMP: Answer.TABLE,
     MessageType.X_SPDDUMP: Answer.TABLE,
 }
+
+
+def _acknowledged(
+    operation: str, hints: Mapping[int, str], subject: object, message: bytearray, needs: Needs
+) -> Request[None]:
+    return Request(operation, subject, Wire(Outgoing(message), Answer.ACK), nothing, hints, needs)
 
 
 def _only(messages: Sequence[Message]) -> Message:

@@ -3,15 +3,16 @@
 import errno
 import select
 import socket
+from array import array
 from types import TracebackType
 from typing import Self
 
-from pfkeyx.entries import Received
+from pfkeyx.entries import Messages, Received
 from pfkeyx.errors import ClosedError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
 from pfkeyx.operation import Readiness
 from pfkeyx.pfkey.cdata import CData
-from pfkeyx.pfkey.message import Header, Message, Outgoing, build, read
+from pfkeyx.pfkey.message import Message, Outgoing, build, read
 
 _PAGE = 4096
 
@@ -132,21 +133,32 @@ class PfkeySocket:
             raise KernelError.of(-status, "receive from PF_KEY")
         return memoryview(ffi.buffer(self._buffer.data, self._buffer.size))
 
-    def receive_headers(self, pid: int, most: int) -> list[Header] | None:
-        """Return the headers of a pid's messages among the next ones, up to so many; None when no message waits.
+    def send_asked(self, messages: Messages, answers: "array[int]", asked: CData) -> None:
+        """Send messages that are only acknowledged under numbers of their own; `answers` says what was not taken in."""
+        data, ends = ffi.from_buffer(messages.data), array("I", messages.ends)
+        lib.pfkeyx_send_asked(
+            self._open_fd(), data, ffi.from_buffer("uint32_t[]", ends), ffi.from_buffer("uint16_t[]", answers), asked
+        )
+
+    def receive_answers(self, answers: "array[int]", asked: CData, most: int) -> int:
+        """Note in `answers` those among the next messages, up to so many; return how many came, 0 when none waits.
 
         Raises `KernelError` when the socket is broken, `MalformedReplyError` for a message that is none.
         """
-        headers = ffi.new("struct sadb_msg[]", most)
-        count = lib.pfkeyx_receive_headers(self._open_fd(), self._buffer, pid, headers, most)
+        noted = ffi.from_buffer("uint16_t[]", answers)
+        count = lib.pfkeyx_receive_answers(self._open_fd(), self._buffer, noted, asked, most)
         match -count:
             case errno.EAGAIN:
-                return None
+                return 0
             case errno.EBADMSG:
                 raise MalformedReplyError("PF_KEY: what came is no message: too short, or of another version")
             case code if code > 0:
                 raise KernelError.of(code, "receive from PF_KEY")
-        return [Header.of(headers[number]) for number in range(count)]
+        return count
+
+    def pass_over(self, most: int) -> int:
+        """Take up to so many messages away without looking at them, as long as any wait, and return how many."""
+        return lib.pfkeyx_pass_over(self._open_fd(), most)
 
     def receive_entries(self, dump: CData, most: int) -> Received:
         """Return the entries of a dump that wait, or so many octets of them, in `dump` where that has come to."""

@@ -8,13 +8,15 @@ import errno
 import os
 import random
 import socket
-from collections.abc import Iterator, Sequence
-from itertools import count, groupby
+from array import array
+from collections.abc import Generator, Iterator, Sequence
+from itertools import compress, groupby
 from typing import Any, NoReturn, Self
 
+from pfkeyx.alike import Alike
 from pfkeyx.entries import Messages
 from pfkeyx.errors import AnswerLostError, KernelError, MalformedReplyError, UnsupportedError
-from pfkeyx.native import ffi
+from pfkeyx.native import ffi, lib
 from pfkeyx.operation import Batch, Exchange, Joined, Request, Stream
 from pfkeyx.pfkey.answers import NOT_TAKEN_IN, Answer, Wire
 from pfkeyx.pfkey.message import Header, Message, MessageType, read, read_header
@@ -22,6 +24,8 @@ from pfkeyx.pfkey.sockets import PfkeySocket
 
 #: Their answers, and what others cause meanwhile, stay far below the receive buffer.
 _PIPELINED = 32
+#: The same of what is only acknowledged, and octets of it.
+_ACKNOWLEDGED, _SENT = 64, 1 << 20
 #: The kernel's own numbers, which a dump's entries, XFRM's requests and acquires have, stay below ours.
 _FIRST_SEQ = 1 << 31
 #: After so many messages the driver has a turn: it knows how long the answer is still waited for, and who else waits.
@@ -30,7 +34,10 @@ _TURN = 64
 _TOGETHER = 64 << 10
 #: What only reads is asked again when its answer was lost; so often in all.
 _ATTEMPTS = 3
-_NOTHING = memoryview(b"")
+_LOST = (
+    "the answer was lost, since AF_KEY drops silently what a full receive buffer cannot hold; "
+    "the kernel may have done it: look before asking again"
+)
 _READING = {MessageType.GET, MessageType.DUMP, MessageType.X_SPDGET, MessageType.X_SPDDUMP}
 
 
@@ -87,6 +94,8 @@ class PfkeyTransport:
         """
         if batch.one_datagram and len(batch.requests) > 1:
             raise UnsupportedError("one_datagram", "PF_KEY takes one message a time; open the xfrm engine")
+        if isinstance(batch.requests, Alike):
+            return (yield from self._exchange_alike(batch.requests))
         replies: list[Any] = []
         for requests in _pipelines(batch.requests):
             asked = [_Waiting(request) for request in requests]
@@ -96,6 +105,45 @@ class PfkeyTransport:
                     yield from self._ask(again)
             replies += [item.reply() for item in asked]
         return replies
+
+    def _exchange_alike(self, requests: Alike) -> Exchange:
+        """Send what is only acknowledged, of which nothing is made but of what is refused."""
+        replies: list[Any] = [None] * len(requests)
+        first = 0
+        for part in requests.parts:
+            for messages in part.cut(_SENT, _ACKNOWLEDGED):
+                answers = array("H", bytes(2 * len(messages)))
+                lost = yield from self._acknowledged(messages, answers)
+                for place in compress(range(len(messages)), answers):
+                    item = _Waiting(requests[first + place])
+                    item.answer(answers[place], lost)
+                    replies[first + place] = item.error
+                first += len(messages)
+        return replies
+
+    def _acknowledged(self, messages: Messages, answers: "array[int]") -> Generator[int, None, int]:
+        """Send messages and take in their answers; return the errno of those that are lost."""
+        yield from self._begin_anew()
+        asked = ffi.new("struct pfkeyx_asked *")
+        asked.first, asked.pid, asked.count = (self._first + self._numbered + 1) % _FIRST_SEQ, self._pid, len(messages)
+        asked.type = read_header(messages[0]).type
+        self._numbered += len(messages)
+        self._socket.send_asked(messages, answers, asked)
+        passed = 0
+        while left := asked.left:
+            try:
+                came = self._socket.receive_answers(answers, asked, _TURN)
+            except KernelError as error:
+                return error.errno or errno.EIO
+            self._progress += left - asked.left
+            passed += came
+            if asked.left and (not came or passed >= _TURN):
+                passed = 0
+                try:
+                    yield self._progress
+                except TimeoutError:
+                    return errno.ETIMEDOUT
+        return 0
 
     def stream(self, request: Request[Sequence[Any]]) -> Stream:
         """Send a dump and hand out its entries as they come; see `Transport.stream`.
@@ -117,10 +165,7 @@ class PfkeyTransport:
 
     def _ask(self, items: Sequence["_Waiting"]) -> Iterator[int]:
         """Send requests and take in their answers."""
-        # The driver's patience begins anew, for what others have said and then for the answers.
-        self._progress += 1
-        yield from self._discard()
-        self._progress += 1
+        yield from self._begin_anew()
         waiting = self._send_all(items)
         passed = 0
         while waiting:
@@ -142,6 +187,12 @@ class PfkeyTransport:
                 except TimeoutError:
                     _lose(waiting)
 
+    def _begin_anew(self) -> Iterator[int]:
+        # The driver's patience does, for what others have said and then for the answers.
+        self._progress += 1
+        yield from self._discard()
+        self._progress += 1
+
     def _send_all(self, items: Sequence["_Waiting"]) -> dict[int, "_Waiting"]:
         """Send requests and return those that were taken, by their numbers."""
         for item in items:
@@ -154,16 +205,11 @@ class PfkeyTransport:
     def _discard(self) -> Iterator[int]:
         """Read what waits: others' broadcasts, which would take the answers' room, or an abandoned dump."""
         try:
-            for passed in count(1):
-                if self._socket.receive_view() is None:
-                    return
-                if passed % _TURN == 0:
-                    yield self._progress
+            # A socket that is broken says so when its answer is read.
+            while self._socket.pass_over(_TURN) == _TURN:
+                yield self._progress
         except TimeoutError:
             # Others talk faster than this reads; the answers are found among what they say.
-            return
-        except KernelError:
-            # A socket that is broken says so again when its answer is read.
             return
 
     def _receive(self, waiting: dict[int, "_Waiting"]) -> int:
@@ -171,27 +217,11 @@ class PfkeyTransport:
         first = next(iter(waiting.values()))
         if first.is_table:  # which travels alone
             return self._receive_entries(waiting, first)
-        if all(item.is_acknowledged for item in waiting.values()):
-            return self._receive_headers(waiting)
         data = self._socket.receive_view()
         if data is None:
             return 0
         self._take(waiting, data)
         return 1
-
-    def _receive_headers(self, waiting: dict[int, "_Waiting"]) -> int:
-        """Take in some acknowledgements; see `_receive`."""
-        most = min(len(waiting), _TURN)
-        headers = self._socket.receive_headers(self._pid, most)
-        if headers is None:
-            return 0
-        for header in headers:
-            item = waiting.get(header.seq)
-            if item is not None and item.message.is_answered_by(header):
-                self._progress += 1
-                item.take(header, _NOTHING)
-                del waiting[header.seq]
-        return most
 
     def _receive_entries(self, waiting: dict[int, "_Waiting"], item: "_Waiting") -> int:
         """Take in some entries of a dump; see `_receive`."""
@@ -276,11 +306,6 @@ class _Waiting:
         return self.wire.answer.is_dump
 
     @property
-    def is_acknowledged(self) -> bool:
-        """Whether the header alone is read of the answer."""
-        return self.wire.answer is Answer.ACK and self.wire.is_announced_by is None
-
-    @property
     def is_table(self) -> bool:
         """Whether SAs or policies are dumped, which the C core takes in."""
         return self.wire.answer is Answer.DUMP
@@ -299,6 +324,15 @@ class _Waiting:
             if self.wire.answer is Answer.ONE:
                 self._messages.append(read(data))
             self.is_complete = True
+
+    def answer(self, answer: int, lost: int) -> None:
+        """Let the answer be one that the C core has noted, or lost because of an errno."""
+        if answer == lib.PFKEYX_UNANSWERED:
+            self.lose(lost, _LOST)
+        elif answer > lib.PFKEYX_NOT_TAKEN_IN:
+            self.refuse(answer - lib.PFKEYX_NOT_TAKEN_IN, NOT_TAKEN_IN)
+        else:
+            self.refuse(answer)
 
     def refuse(self, code: int, detail: str = "") -> None:
         """Let the answer be a refusal."""
@@ -361,9 +395,5 @@ def _pipelines(requests: Sequence[Request[Any]]) -> Iterator[Sequence[Request[An
 
 def _lose(waiting: dict[int, _Waiting], code: int = errno.ETIMEDOUT) -> None:
     for item in waiting.values():
-        item.lose(
-            code,
-            "the answer was lost, since AF_KEY drops silently what a full receive buffer cannot hold; "
-            "the kernel may have done it: look before asking again",
-        )
+        item.lose(code, _LOST)
     waiting.clear()

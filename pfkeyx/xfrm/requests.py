@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
+from pfkeyx.alike import Alike
 from pfkeyx.checks import (
     ADDITION_HINTS,
     check_filter,
@@ -20,6 +21,7 @@ from pfkeyx.checks import (
     spi_hints,
     spi_maximum,
 )
+from pfkeyx.columns import Policies, PolicyIds, SAIds, SAs
 from pfkeyx.dialect import Dialect
 from pfkeyx.errors import InvalidRequestError, UnsupportedError
 from pfkeyx.events import Acquire
@@ -38,7 +40,7 @@ from pfkeyx.model import (
     SPIRequest,
     any_selector,
 )
-from pfkeyx.molds import Molds
+from pfkeyx.molds import Molds, Needs
 from pfkeyx.operation import Operation, Request, put_aside
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import declarations as wire
@@ -88,7 +90,10 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
     def __init__(self, open_aside: Callable[[], Dialect] | None = None) -> None:
         ProgressRequests.__init__(self)
         Probing.__init__(self)
-        self._molds = Molds(self._sa_message)
+        self._molds = Molds(SAs(), self._sa_message)
+        self._id_molds = Molds(SAIds(), self._deletion)
+        self._policy_molds = Molds(Policies(), self._policy_message)
+        self._policy_id_molds = Molds(PolicyIds(), self._policy_deletion)
         self._open_aside = open_aside
 
     def as_shown(self, sa: SA) -> SA:
@@ -140,11 +145,23 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
 
     def add_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA (XFRM_MSG_NEWSA)."""
-        return self._write_sa("add SA", wire.XFRM_MSG_NEWSA, _CREATED, sa, ADDITION_HINTS)
+        written = self._molds.write_one(sa, "add SA", wire.XFRM_MSG_NEWSA, _CREATED)
+        return _acknowledged("add SA", ADDITION_HINTS, sa, *written)
 
     def update_sa(self, sa: SA) -> Request[None]:
         """Return the request that completes a larval SA, or changes a mature one's limits (XFRM_MSG_UPDSA)."""
-        return self._write_sa("update SA", wire.XFRM_MSG_UPDSA, _REPLACED, sa, _UPDATE_HINTS)
+        written = self._molds.write_one(sa, "update SA", wire.XFRM_MSG_UPDSA, _REPLACED)
+        return _acknowledged("update SA", _UPDATE_HINTS, sa, *written)
+
+    def add_sas(self, sas: Sequence[SA]) -> Sequence[Request[None]]:
+        """Return the requests that add many SAs."""
+        write = partial(self._molds.write, what=("add SA", wire.XFRM_MSG_NEWSA, _CREATED))
+        return Alike(sas, write, partial(_acknowledged, "add SA", ADDITION_HINTS))
+
+    def update_sas(self, sas: Sequence[SA]) -> Sequence[Request[None]]:
+        """Return the requests that complete or change many SAs."""
+        write = partial(self._molds.write, what=("update SA", wire.XFRM_MSG_UPDSA, _REPLACED))
+        return Alike(sas, write, partial(_acknowledged, "update SA", _UPDATE_HINTS))
 
     def restore_sa(self, sa: SA) -> Request[None]:
         """Return the request that adds an SA which goes on where it was when it was read (XFRM_MSG_NEWSA).
@@ -180,9 +197,11 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
 
     def delete_sa(self, sa_id: SAId) -> Request[None]:
         """Return the request that deletes one SA (XFRM_MSG_DELSA)."""
-        _check_can_be_found("delete SA", sa_id)
-        message = self._sa_id_message(wire.XFRM_MSG_DELSA, _ACKED, sa_id)
-        return Request("delete SA", sa_id, Wire(message, Answer.ACK), nothing)
+        return _acknowledged("delete SA", {}, sa_id, *self._deletion(sa_id))
+
+    def delete_sas(self, sa_ids: Sequence[SAId]) -> Sequence[Request[None]]:
+        """Return the requests that delete many SAs."""
+        return Alike(sa_ids, self._id_molds.write, partial(_acknowledged, "delete SA", {}))
 
     def dump_sas(self, matching: SAFilter) -> Request[Sequence[SA]]:
         """Return the request that reads all IPsec SAs that match (XFRM_MSG_GETSA with NLM_F_DUMP).
@@ -202,11 +221,23 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
 
     def add_policy(self, policy: Policy) -> Request[None]:
         """Return the request that adds a policy (XFRM_MSG_NEWPOLICY)."""
-        return self._write_policy("add policy", wire.XFRM_MSG_NEWPOLICY, _CREATED, policy, _POLICY_HINTS)
+        written = self._policy_message(policy, "add policy", wire.XFRM_MSG_NEWPOLICY, _CREATED)
+        return _acknowledged("add policy", _POLICY_HINTS, policy, *written)
 
     def update_policy(self, policy: Policy) -> Request[None]:
         """Return the request that replaces a policy at once, keeping its index, or adds it (XFRM_MSG_UPDPOLICY)."""
-        return self._write_policy("update policy", wire.XFRM_MSG_UPDPOLICY, _REPLACED, policy)
+        written = self._policy_message(policy, "update policy", wire.XFRM_MSG_UPDPOLICY, _REPLACED)
+        return _acknowledged("update policy", {}, policy, *written)
+
+    def add_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that add many policies."""
+        write = partial(self._policy_molds.write, what=("add policy", wire.XFRM_MSG_NEWPOLICY, _CREATED))
+        return Alike(policies, write, partial(_acknowledged, "add policy", _POLICY_HINTS))
+
+    def update_policies(self, policies: Sequence[Policy]) -> Sequence[Request[None]]:
+        """Return the requests that replace or add many policies."""
+        write = partial(self._policy_molds.write, what=("update policy", wire.XFRM_MSG_UPDPOLICY, _REPLACED))
+        return Alike(policies, write, partial(_acknowledged, "update policy", {}))
 
     def get_policy(self, policy_id: PolicyId | int) -> Request[Policy]:
         """Return the request that reads one policy (XFRM_MSG_GETPOLICY).
@@ -220,10 +251,11 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
 
     def delete_policy(self, policy_id: PolicyId | int) -> Request[None]:
         """Return the request that deletes one policy, found as by `get_policy` (XFRM_MSG_DELPOLICY)."""
-        fields, attributes = self._policy_key("delete policy", policy_id)
-        message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, _ACKED, fields, attributes)
-        needs = needs_of(attributes)
-        return Request("delete policy", policy_id, Wire(message, Answer.ACK), nothing, needs=needs)
+        return _acknowledged("delete policy", {}, policy_id, *self._policy_deletion(policy_id))
+
+    def delete_policies(self, policy_ids: Sequence[PolicyId | int]) -> Sequence[Request[None]]:
+        """Return the requests that delete many policies."""
+        return Alike(policy_ids, self._policy_id_molds.write, partial(_acknowledged, "delete policy", {}))
 
     def expire_policy(self, policy_id: PolicyId | int, hard: bool) -> Request[None]:
         """Return the request that has a policy reach its soft or hard limit now (XFRM_MSG_POLEXPIRE).
@@ -285,16 +317,10 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         wired = Wire(_encoded(message, number, flags), answer)
         return Request("send XFRM message", number, wired, lambda said: tuple(map(messages.received, said)))
 
-    def _write_sa(
-        self, operation: str, message_type: int, flags: int, sa: SA, hints: Mapping[int, str]
-    ) -> Request[None]:
-        message, needs = self._molds.write(sa, operation, message_type, flags)
-        return Request(operation, sa, Wire(message, Answer.ACK), nothing, hints, needs)
-
     @staticmethod
     def _sa_message(
         sa: SA, operation: str, message_type: int, flags: int, replay: Replay | None = None
-    ) -> tuple[bytearray, tuple[Feature, ...]]:
+    ) -> tuple[bytearray, Needs]:
         """Return the message that makes an SA, as far as `replay` says or at its beginning, and what it needs."""
         check_sa(operation, sa)
         attributes = codec.sa_attributes(sa, replay)
@@ -303,19 +329,24 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
         message = encode(wire.usersa_msg, message_type, flags, codec.sa_fields(sa), attributes, sa.other)
         return message, needs_of(attributes, sa.mode)
 
-    def _write_policy(
-        self, operation: str, message_type: int, flags: int, policy: Policy, hints: Mapping[int, str] | None = None
-    ) -> Request[None]:
-        needs: tuple[Feature, ...] = ()
+    @staticmethod
+    def _policy_message(policy: Policy, operation: str, message_type: int, flags: int) -> tuple[bytearray, Needs]:
         if isinstance(entry := policy.told, PolicyEntry):
             # What the kernel has told it knows, and takes again.
-            message = write_back(entry, message_type, flags, policy.index)
-        else:
-            check_policy(operation, policy)
-            fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
-            message = encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
-            needs = needs_of(attributes)
-        return Request(operation, policy, Wire(message, Answer.ACK), nothing, hints or {}, needs)
+            return write_back(entry, message_type, flags, policy.index), ()
+        check_policy(operation, policy)
+        fields, attributes = codec.policy_fields(policy), codec.policy_attributes(policy)
+        message = encode(wire.userpolicy_msg, message_type, flags, fields, attributes, policy.other)
+        return message, needs_of(attributes)
+
+    def _policy_deletion(self, policy_id: PolicyId | int) -> tuple[bytearray, Needs]:
+        fields, attributes = self._policy_key("delete policy", policy_id)
+        message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_DELPOLICY, _ACKED, fields, attributes)
+        return message, needs_of(attributes)
+
+    def _deletion(self, sa_id: SAId) -> tuple[bytearray, Needs]:
+        _check_can_be_found("delete SA", sa_id)
+        return self._sa_id_message(wire.XFRM_MSG_DELSA, _ACKED, sa_id), ()
 
     def _sa_id_message(self, message_type: int, flags: int, sa_id: SAId) -> bytearray:
         fields, attributes = codec.sa_id_fields(sa_id), parts.mark_attributes(sa_id.mark)
@@ -327,6 +358,12 @@ class XfrmDialect(MoveRequests, ProgressRequests, TableRequests, Probing):
             return {"index": policy_id, "dir": check_policy_index(operation, policy_id)}, []
         check_policy_id(operation, policy_id)
         return codec.policy_id_fields(policy_id), codec.policy_id_attributes(policy_id)
+
+
+def _acknowledged(
+    operation: str, hints: Mapping[int, str], subject: object, message: bytearray, needs: Needs
+) -> Request[None]:
+    return Request(operation, subject, Wire(message, Answer.ACK), nothing, hints, needs)
 
 
 def _check_can_be_found(operation: str, sa_id: SAId) -> None:

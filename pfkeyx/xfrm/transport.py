@@ -10,10 +10,12 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+from pfkeyx.alike import Alike
 from pfkeyx.entries import Received
 from pfkeyx.errors import ClosedError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.native import RECEIVE_BUFFER, ffi, lib, open_raw
@@ -25,13 +27,15 @@ from pfkeyx.xfrm.numbers import (
     NETLINK_CAP_ACK,
     NETLINK_EXT_ACK,
 )
-from pfkeyx.xfrm.waiting import Waiting
+from pfkeyx.xfrm.waiting import Unanswered, Waiting
 
 _SOL_NETLINK = 270  # <linux/socket.h>
 #: <linux/sockios.h>: a descriptor of a socket's namespace.
 _SIOCGSKNS = 0x894C
-#: So many acknowledgements stay far below any receive buffer.
+#: So many answers stay far below any receive buffer.
 _PIPELINED = 64
+#: So many messages travel in a datagram of which only refusals are answered.
+_ACKNOWLEDGED = 256
 #: So often is a dump asked for that changes interrupt.
 _DUMP_TRIES = 3
 #: After so many messages of an answer the driver has a turn: it knows who else waits.
@@ -144,30 +148,47 @@ class XfrmTransport:
         """Send a batch and return, in order, each one's reply or `KernelError`; see `Transport.exchange`."""
         # While any socket of PF_KEY is open, the kernel tells it of every change, which is half of a change's work.
         self._close_aside()
+        requests = batch.requests
+        if isinstance(requests, Alike) and not batch.one_datagram:
+            return (yield from self._exchange_alike(requests))
         replies: list[Any] = []
         taken = 0
         for requests in self._datagrams(batch):
             asked = again = [Waiting(request) for request in requests]
             for _ in range(_DUMP_TRIES):
-                taken = yield from self._ask(again, taken)
+                taken = yield from self._finish(self._ask(again), taken)
                 again = [item for item in again if item.was_interrupted]
                 if not again:
                     break
             replies += [item.reply() for item in asked]
         return replies
 
+    def _exchange_alike(self, requests: Alike) -> Exchange:
+        """Send what is only acknowledged, of which nothing is made but of what is refused."""
+        replies: list[Any] = [None] * len(requests)
+        most = min(_ACKNOWLEDGED, self._receivable // _ACKNOWLEDGEMENT_ROOM)
+        taken = first = 0
+        for part in requests.parts:
+            for datagram in part.cut(self._sendable, most):
+                unanswered = self._send(datagram.data, len(datagram), partial(_waiting, requests, first))
+                taken = yield from self._finish(unanswered, taken)
+                for place, item in unanswered.told.items():
+                    replies[first + place] = item.reply()
+                first += len(datagram)
+        return replies
+
     def stream(self, request: Request[Sequence[Any]]) -> Stream:
         """Send a dump and hand out its entries datagram by datagram; see `Transport.stream`."""
         dump = Waiting(request)
-        waiting = self._send([dump])
-        while waiting:
+        unanswered = self._ask([dump])
+        while unanswered:
             try:
-                self._receive(waiting)
+                self._receive(unanswered)
             except BlockingIOError:
                 try:
                     yield []
                 except TimeoutError:
-                    _lose(waiting, errno.ETIMEDOUT)
+                    unanswered.lose(errno.ETIMEDOUT)
             if entries := dump.take_out():
                 yield entries
         if dump.error is not None:
@@ -203,45 +224,46 @@ class XfrmTransport:
             room += answer
         yield fitting
 
-    def _ask(self, asked: Sequence[Waiting], taken: int) -> Generator[int, None, int]:
-        """Send requests in one datagram and wait for their answers; return `taken` and what these have come to."""
-        waiting = self._send(asked)
+    def _finish(self, unanswered: Unanswered, taken: int) -> Generator[int, None, int]:
+        """Wait for the answers to a datagram; return `taken` and what these have come to."""
         turn = taken + _TURN
-        while waiting:
+        while unanswered:
             try:
-                taken += self._receive(waiting)
+                taken += self._receive(unanswered)
             except BlockingIOError:
                 turn = taken
-            if waiting and taken >= turn:
+            if unanswered and taken >= turn:
                 turn = taken + _TURN
                 try:
                     yield taken
                 except TimeoutError:
-                    _lose(waiting, errno.ETIMEDOUT)
+                    unanswered.lose(errno.ETIMEDOUT)
         return taken
 
-    def _send(self, asked: Sequence[Waiting]) -> dict[int, Waiting]:
-        """Send requests in one datagram and return those whose answer is to come, by their numbers."""
-        if self._is_behind:
-            self._catch_up()
-        waiting: dict[int, Waiting] = {}
+    def _ask(self, asked: Sequence[Waiting]) -> Unanswered:
+        """Send requests in one datagram; see `_send`."""
         for item in asked:
             if item.was_interrupted:
                 item.begin()
-            self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-            waiting[self._sequence] = item
-            item.number(self._sequence, self._port)
-        asked[-1].acknowledge()
+        messages = memoryview(bytearray().join([item.message for item in asked]))
+        return self._send(messages, len(asked), asked.__getitem__)
+
+    def _send(self, messages: memoryview, count: int, make: Callable[[int], Waiting]) -> Unanswered:
+        """Send messages in one datagram and return those whose answer is to come; `make` makes one by its place."""
+        if self._is_behind:
+            self._catch_up()
+        first = (self._sequence + 1) & 0xFFFFFFFF
+        unanswered = Unanswered(first, count, make)
+        lib.pfkeyx_number_xfrm(ffi.from_buffer(messages), len(messages), first, self._port)
+        self._sequence = (self._sequence + count) & 0xFFFFFFFF
         # Before it is sent: an interruption comes right behind, and the kernel has begun a dump while it took that in.
         self._is_behind = True
         try:
-            # The bytes have keys in them, and no name here that a traceback could show.
-            self._socket.send(b"".join(item.message for item in asked))
+            # The bytes have keys in them, and a view of them shows none in a traceback.
+            self._socket.send(messages)
         except OSError as error:
-            for item in asked:
-                item.refuse(error.errno or errno.EIO)
-            return {}
-        return waiting
+            unanswered.refuse(error.errno or errno.EIO)
+        return unanswered
 
     def _catch_up(self) -> None:
         """Read away the rest of an answer that was given up: before its end the kernel begins no other dump."""
@@ -252,39 +274,34 @@ class XfrmTransport:
                 if error.errno != errno.ENOBUFS:
                     return
 
-    def _receive(self, waiting: dict[int, Waiting]) -> int:
+    def _receive(self, unanswered: Unanswered) -> int:
         """Take in one datagram; return how many of its messages belong to the answers.
 
         Raises `BlockingIOError` when none waits.
         """
-        (sequence, first), *_ = waiting.items()
-        if first.is_table:  # which travels alone
-            return self._receive_entries(sequence, first, waiting)
+        if (table := unanswered.table) is not None:
+            return self._receive_entries(table, unanswered)
         try:
             data = self._socket.recv(DATAGRAM)
         except BlockingIOError:
             raise
         except OSError as error:
-            _lose(waiting, error.errno or errno.EIO)
+            unanswered.lose(error.errno or errno.EIO)
             return 0
         taken = 0
         for header, message in walk(data):
-            item = waiting.get(header.sequence)
+            item = unanswered.at(header.sequence)
             if item is not None:
                 taken += 1
                 if item.take(header, message):
-                    del waiting[header.sequence]
-                    if header.sequence == self._sequence:
-                        # The kernel runs a datagram in order: what it has not refused by now, it has done.
-                        taken += len(waiting)
-                        waiting.clear()
-        self._is_behind = bool(waiting)
+                    taken += unanswered.complete(header.sequence)
+        self._is_behind = bool(unanswered)
         return taken
 
-    def _receive_entries(self, sequence: int, item: Waiting, waiting: dict[int, Waiting]) -> int:
+    def _receive_entries(self, item: Waiting, unanswered: Unanswered) -> int:
         """Take in some datagrams of a dump of SAs or policies; see `_receive`."""
         dump = self._dump
-        dump.sequence, dump.type, dump.torn = sequence, item.entry_type, 0
+        dump.sequence, dump.type, dump.torn = self._sequence, item.entry_type, 0
         entries = Received(lambda native: lib.pfkeyx_receive_xfrm_dump(self.fileno(), native, dump, _TOGETHER))
         if entries:
             item.take_entries(entries)
@@ -294,7 +311,7 @@ class XfrmTransport:
             case 0:
                 (last,) = walk(entries.last)
                 item.take(*last)
-                waiting.clear()
+                unanswered.complete(self._sequence)
                 self._is_behind = False
                 return len(entries) + 1
             case errno.EBADMSG | errno.EPROTO:
@@ -302,7 +319,7 @@ class XfrmTransport:
             case errno.EAGAIN if not entries:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             case code if code > 0 and code != errno.EAGAIN:
-                _lose(waiting, code)
+                unanswered.lose(code)
         return len(entries)
 
 
@@ -330,7 +347,5 @@ def _distance(first: int, sequence: int) -> int:
     return (sequence - first) & 0xFFFFFFFF
 
 
-def _lose(waiting: dict[int, Waiting], code: int) -> None:
-    for item in waiting.values():
-        item.lose(code)
-    waiting.clear()
+def _waiting(requests: Sequence[Request[Any]], first: int, place: int) -> Waiting:
+    return Waiting(requests[first + place])

@@ -3,7 +3,7 @@
 import errno
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,10 @@ from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import parts
 from pfkeyx.xfrm.answers import Answer, Wire
 from pfkeyx.xfrm.datagram import HEADER_SIZE, Header
-from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
+from pfkeyx.xfrm.numbers import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
 from pfkeyx.xfrm.received import Received
 from pfkeyx.xfrm.refusal import explain
 
-#: Of a message's header: its number and its sender's; and where in its flags, which end there, NLM_F_ACK is.
-_NUMBERS = struct.Struct("=II")
-_ACK_AT = 6 if sys.byteorder == "little" else 7
 #: The errno of an acknowledgement.
 _SUCCESS = bytes(4)
 
@@ -59,20 +56,6 @@ class Waiting:
     def entry_type(self) -> int:
         """The type of a dump's entries."""
         return wire.ENTRIES[int.from_bytes(self.message[4:6], sys.byteorder)]
-
-    def number(self, sequence: int, port: int) -> None:
-        """Give the message that asks its number."""
-        _NUMBERS.pack_into(self.message, 8, sequence, port)
-        if self._answer is Answer.ACK:
-            self.message[_ACK_AT] &= ~NLM_F_ACK
-
-    def acknowledge(self) -> None:
-        """Let the message that asks for no answer ask for an acknowledgement, being the last one of its datagram.
-
-        The others have a refusal at most, which the kernel sends anyway.
-        """
-        if self._answer is Answer.ACK:
-            self.message[_ACK_AT] |= NLM_F_ACK
 
     def take(self, header: Header, message: bytes) -> bool:
         """Take one message of the answer; return whether the answer is complete."""
@@ -130,3 +113,65 @@ class Waiting:
             acknowledgement = Received(wire.error_msg, message)
             refusal = parts.decoding(partial(explain, flags=flags, request=self.message), acknowledgement)
             self.refuse(-acknowledgement["error"], refusal.text, refusal.attribute)
+
+
+class Unanswered:
+    """The requests of a datagram, by the numbers of its messages, until the kernel has run them all.
+
+    What waits for an answer is made when something is said of it: of most that are acknowledged nothing is.
+    """
+
+    def __init__(self, first: int, count: int, make: Callable[[int], Waiting]) -> None:
+        self._first = first
+        self._left = count
+        self._last = count - 1
+        self._make = make
+        self._answered: set[int] = set()
+        #: What something was said of, by its place in the datagram.
+        self.told: dict[int, Waiting] = {}
+
+    def __len__(self) -> int:
+        return self._left
+
+    @property
+    def table(self) -> Waiting | None:
+        """A dump that the C core takes in, which travels alone."""
+        item = self._at(0) if self._last == 0 else None
+        return item if item is not None and item.is_table else None
+
+    def at(self, sequence: int) -> Waiting | None:
+        """Return what is answered under a number, None when it is somebody else's or answered already."""
+        place = (sequence - self._first) & 0xFFFFFFFF
+        return self._at(place) if self._left and place <= self._last and place not in self._answered else None
+
+    def complete(self, sequence: int) -> int:
+        """Take note that an answer is complete, and return of how many more that says that they are done."""
+        place = (sequence - self._first) & 0xFFFFFFFF
+        self._answered.add(place)
+        self._left -= 1
+        if place != self._last:
+            return 0
+        # The kernel runs a datagram in order: what it has not refused by now, it has done.
+        done, self._left = self._left, 0
+        return done
+
+    def refuse(self, code: int) -> None:
+        """Let all be refused."""
+        for item in self._end():
+            item.refuse(code)
+
+    def lose(self, code: int) -> None:
+        """Let the answers be lost that are not complete."""
+        for item in self._end():
+            item.lose(code)
+
+    def _end(self) -> Iterator[Waiting]:
+        places = range(self._last + 1) if self._left else ()
+        self._left = 0
+        return (self._at(place) for place in places if place not in self._answered)
+
+    def _at(self, place: int) -> Waiting:
+        waiting = self.told.get(place)
+        if waiting is None:
+            waiting = self.told[place] = self._make(place)
+        return waiting

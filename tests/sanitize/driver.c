@@ -446,12 +446,13 @@ static const struct {
     { "padded entries", padded_entries },
     { "entries of PF_KEY", pfkey_entries },
     { "dumps of PF_KEY", pfkey_dumps },
-    { "headers of PF_KEY", headers },
+    { "acknowledgements of PF_KEY", acknowledgements },
     { "policies at places", policies_at },
     { "compared", compared },
     { "alike", alike },
     { "links", links },
     { "handles", handles },
+    { "many messages", many_messages },
 };
 
 static bool passes(void (*run)(void))

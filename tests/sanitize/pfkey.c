@@ -13,6 +13,7 @@
 
 #define PID 42u
 #define SEQUENCE 0x80000007u
+#define FIRST 0x80000000u
 
 static const struct pfkeyx_address V4 = { .family = AF_INET, .bytes = { 192, 0, 2, 1 } };
 static const struct pfkeyx_address V6 = { .family = AF_INET6, .bytes = { 0x20, 1, 0xd, 0xb8 } };
@@ -142,23 +143,42 @@ void pfkey_dumps(void)
     pfkeyx_builder_release(&builder);
 }
 
-void headers(void)
+/* Messages that are only acknowledged: what of all that comes is their answer. */
+void acknowledgements(void)
 {
+    struct pfkeyx_asked asked = { .first = UINT32_MAX - 1, .pid = PID, .count = 4, .type = SADB_DUMP };
+    struct sadb_msg heads[4] = { 0 };
+    const uint32_t ends[] = { 16, 32, 48, 64 }, numbers[] = { FIRST - 2, FIRST - 1, 0, 1 };
     struct pfkeyx_buffer buffer = { 0 };
-    struct sadb_msg heads[3];
+    uint16_t answers[4];
     int pair[2];
 
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) == 0);
-    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID, heads, 3) == -EAGAIN);
-    for (uint32_t number = 1; number <= 4; number++)
-        send_sa(pair[0], number, 0, SADB_SATYPE_ESP);
-    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID, heads, 3) == 3 && heads[2].sadb_msg_seq == 3);
-    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID, heads, 3) == 1 && heads[0].sadb_msg_seq == 4);
-    send_sa(pair[0], 5, 0, SADB_SATYPE_ESP);
-    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID + 1, heads, 1) == 0);
+    pfkeyx_send_asked(pair[1], (uint8_t *)heads, ends, answers, &asked);
+    for (size_t number = 0; number < 4; number++) {
+        CHECK(recv(pair[0], &heads[number], sizeof(*heads), 0) == sizeof(*heads));
+        CHECK(heads[number].sadb_msg_seq == (FIRST | numbers[number]) && heads[number].sadb_msg_pid == PID);
+    }
+    CHECK(asked.left == 4 && pfkeyx_receive_answers(pair[1], &buffer, answers, &asked, 9) == -EAGAIN);
+    /* Of others, and twice. */
+    send_sa(pair[0], FIRST | numbers[0], 0, SADB_SATYPE_ESP);
+    for (uint32_t number = 0; number < 4; number++)
+        send_sa(pair[0], numbers[number], 0, SADB_SATYPE_ESP);
+    send_sa(pair[0], FIRST | 2, 0, SADB_SATYPE_ESP);
+    send_sa(pair[0], FIRST | numbers[0], 3, SADB_SATYPE_ESP);
+    send_sa(pair[0], FIRST | numbers[2], 17, SADB_SATYPE_ESP);
+    CHECK(pfkeyx_receive_answers(pair[1], &buffer, answers, &asked, 2) == 2 && asked.left == 3);
+    CHECK(pfkeyx_receive_answers(pair[1], &buffer, answers, &asked, 9) == 6 && asked.left == 2);
+    CHECK(answers[0] == 0 && answers[1] == PFKEYX_UNANSWERED && answers[2] == 17);
     CHECK(send(pair[0], heads, 15, 0) == 15);
-    CHECK(pfkeyx_receive_headers(pair[1], &buffer, PID, heads, 3) == -EBADMSG);
+    CHECK(pfkeyx_receive_answers(pair[1], &buffer, answers, &asked, 9) == -EBADMSG);
+    for (size_t number = 0; number < 3; number++)
+        CHECK(send(pair[0], heads, 16, 0) == 16);
+    CHECK(pfkeyx_pass_over(pair[1], 2) == 2 && pfkeyx_pass_over(pair[1], 2) == 1 && pfkeyx_pass_over(pair[1], 2) == 0);
     close(pair[0]);
+    CHECK(pfkeyx_pass_over(pair[1], 2) == 0);
+    pfkeyx_send_asked(pair[1], (uint8_t *)heads, ends, answers, &asked);
+    CHECK(asked.left == 0 && answers[3] == PFKEYX_NOT_TAKEN_IN + EPIPE);
     close(pair[1]);
     pfkeyx_buffer_release(&buffer);
     pfkeyx_builder_release(&builder);

@@ -29,9 +29,10 @@ void compared(void);
 void alike(void);
 void links(void);
 void handles(void);
+void many_messages(void);
 void pfkey_entries(void);
 void pfkey_dumps(void);
-void headers(void);
+void acknowledgements(void);
 void dumps_of_keys(const uint8_t *key, uint16_t bits);
 
 #endif

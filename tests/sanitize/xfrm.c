@@ -432,3 +432,30 @@ void handles(void)
     free(block);
     free(found);
 }
+
+/* What is put into messages and how they are numbered, in heap blocks of exactly their size. */
+void many_messages(void)
+{
+    struct nlmsghdr header = { .nlmsg_len = 18, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK };
+    const uint32_t starts[] = { 0, 20, 40 };
+    uint8_t *data = calloc(1, 60);
+
+    CHECK(data);
+    for (size_t number = 0; number < 3; number++)
+        memcpy(data + starts[number], &header, sizeof(header));
+    pfkeyx_scatter(data, starts, 3, 16, (const uint8_t *)"abcdefghijkl", 4);
+    CHECK(!memcmp(data + 16, "abcd", 4) && !memcmp(data + 36, "efgh", 4) && !memcmp(data + 56, "ijkl", 4));
+    pfkeyx_number_xfrm(data, 60, UINT32_MAX, SEQUENCE);
+    for (size_t number = 0; number < 3; number++) {
+        memcpy(&header, data + starts[number], sizeof(header));
+        CHECK(header.nlmsg_seq == (uint32_t)number - 1 && header.nlmsg_pid == SEQUENCE);
+        CHECK(header.nlmsg_flags == (number < 2 ? NLM_F_REQUEST : NLM_F_REQUEST | NLM_F_ACK));
+    }
+    /* What is no message ends it: too short a length, one beyond the end, and no whole header. */
+    for (uint32_t length = 0; length < 60; length += 15) {
+        memcpy(data + 20, &length, sizeof(length));
+        for (size_t size = 0; size <= 60; size++)
+            pfkeyx_number_xfrm(data, size, 0, 0);
+    }
+    free(data);
+}
