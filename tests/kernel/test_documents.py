@@ -22,6 +22,9 @@ if os.environ.get("SOAK"):
     # tshark takes long to start, and the tests of `export` run it too.
     ALONE.append("howto/decrypt")
 
+#: An example's SA is there for some ten milliseconds on a quick kernel.
+_INTERVAL_S = 0.001
+
 
 @contextlib.contextmanager
 def packets(traffic: Traffic) -> Iterator[None]:
@@ -29,7 +32,7 @@ def packets(traffic: Traffic) -> Iterator[None]:
     is_over = threading.Event()
 
     def send() -> None:
-        while not is_over.wait(0.01):
+        while not is_over.wait(_INTERVAL_S):
             with contextlib.suppress(OSError):
                 traffic.outward.sender.sendto(b"a packet", socket.MSG_DONTWAIT, traffic.outward.destination)
 
