@@ -24,7 +24,7 @@ from bench.ground import Ground
 from pfkeyx import UnsupportedError
 
 _HERE = Path(__file__).parent
-_SIZES = (100, 1000, 10_000)
+_SIZES = (100, 1000, 10_000, 100_000)
 _ROUNDS = 5
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 

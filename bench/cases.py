@@ -12,6 +12,8 @@ from pfkeyx import Method
 _MOST_OVER_PFKEY = 20_000
 #: Each SA of a move is found in a dump of all.
 _MOST_MOVED_OVER_PFKEY = 1000
+#: Whenever a policy is replaced that the kernel does not have by hash, it goes through all such.
+_MOST_NOT_HASHED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,11 @@ CASES: dict[str, Entry] = {
     "filter SAs": Entry(tables.filtered),
     "add policies": Entry(tables.add_policies),
     "dump policies": Entry(tables.dump_policies),
-    "move tunnels, MIGRATE_STATE": Entry(partial(moves.move, Method.MIGRATE_STATE)),
-    "move tunnels, MIGRATE": Entry(partial(moves.move, Method.MIGRATE)),
-    "move tunnels, REPLACE": Entry(partial(moves.move, Method.REPLACE)),
+    "move tunnels, MIGRATE_STATE": Entry(partial(moves.move, Method.MIGRATE_STATE), _MOST_NOT_HASHED),
+    "move tunnels, MIGRATE": Entry(partial(moves.move, Method.MIGRATE), _MOST_NOT_HASHED),
+    "move tunnels, REPLACE": Entry(partial(moves.move, Method.REPLACE), _MOST_NOT_HASHED),
+    "move tunnels, MIGRATE_STATE, hashed": Entry(partial(moves.move, Method.MIGRATE_STATE, hashed=True)),
+    "move tunnels, MIGRATE, hashed": Entry(partial(moves.move, Method.MIGRATE, hashed=True)),
     "move tunnels, SADB_X_MIGRATE": Entry(partial(moves.move, Method.SADB_X_MIGRATE), _MOST_MOVED_OVER_PFKEY),
     "move one tunnel among many": Entry(moves.move_one),
     "get an SA": Entry(partial(single.get, "xfrm")),

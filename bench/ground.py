@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from bench.contest import Contest
 from bench.recording import record
-from pfkeyx import AsyncEngine, Engine, NotFoundError, SAId
+from pfkeyx import AsyncEngine, Engine, HashThreshold, NotFoundError, SAId
 from pfkeyx.opening import EngineName
 from pfkeyx.testing import Namespace
 
@@ -72,6 +72,12 @@ class Ground:
         """Have the engine of PF_KEY take in what others' turns have told its socket, which is no work of its own."""
         with suppress(NotFoundError):
             self.pfkey.get_sa(SAId(IPv4Address("192.0.2.255"), 1))
+
+    def find_by_hash(self, bits: int) -> None:
+        """Have the kernel find policies by hash whose prefixes have so many bits, until the end."""
+        usual = self.xfrm.get_spd_info().ipv4
+        self.stack.callback(self.xfrm.set_spd_thresholds, ipv4=usual)
+        self.xfrm.set_spd_thresholds(ipv4=HashThreshold(bits, bits))
 
     def flush(self) -> None:
         """Empty both tables."""

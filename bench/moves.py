@@ -20,10 +20,18 @@ End = TypeVar("End", IPAddress, IPAddress | None)
 
 #: In a turn one tunnel moves so often there and back.
 _TURNS = 3
+#: So many tunnels are moved by single calls, which take long, at most.
+_MOST_BY_CALLS = 10_000
 
 
-def move(method: Method, ground: Ground, size: int) -> Contest:
-    """Move a gateway of so many tunnels by one method, beside what an IKE daemon does: get, delete and add."""
+def move(method: Method, ground: Ground, size: int, *, hashed: bool = False) -> Contest:
+    """Move a gateway of so many tunnels by one method, beside what an IKE daemon does: get, delete and add.
+
+    That is sent by the floor, which has the messages ready; and "in Python" by a program that makes each and waits for
+    its answer, as daemons do. With `hashed` the kernel finds the policies by hash.
+    """
+    if hashed:
+        ground.find_by_hash(gateway.OWN_NET.prefixlen)
     over_pfkey = method is Method.SADB_X_MIGRATE
     name: EngineName = "pfkey" if over_pfkey else "xfrm"
     sas, policies = gateway.gcm_sas(2 * size), gateway.policies(size)
@@ -44,19 +52,20 @@ def move(method: Method, ground: Ground, size: int) -> Contest:
     # Of each SA that gets another destination REPLACE asks whether its new place is free, and of few whether they have
     # gone is asked too.
     refused = (size if method is Method.REPLACE else 0) + (size if 3 * size <= FEW else 0)
-    return Contest(
-        [
-            Contestant("pfkeyx", partial(work, ground.engine(name)), prepare, ground.flush),
-            Contestant(
-                FLOOR,
-                partial(ground.replay, recorded, name, _refused_over_pfkey(size) if over_pfkey else refused),
-                prepare,
-                ground.flush,
-            ),
-            Contestant("get, delete, add", partial(ground.replay, replaced), prepare, ground.flush),
-        ],
-        times=size,
-    )
+    contestants = [
+        Contestant("pfkeyx", partial(work, ground.engine(name)), prepare, ground.flush),
+        Contestant(
+            FLOOR,
+            partial(ground.replay, recorded, name, _refused_over_pfkey(size) if over_pfkey else refused),
+            prepare,
+            ground.flush,
+        ),
+        Contestant("get, delete, add", partial(ground.replay, replaced), prepare, ground.flush),
+    ]
+    if size <= _MOST_BY_CALLS and not over_pfkey:
+        calls = partial(_replace, sas, policies, LOCAL, NEW_LOCAL, ground.xfrm)
+        contestants.append(Contestant("get, delete, add in Python", calls, prepare, ground.flush))
+    return Contest(contestants, times=size)
 
 
 def move_one(ground: Ground, size: int) -> Contest:
@@ -116,21 +125,21 @@ def replacement(
     ground: Ground, sas: Sequence[SA], policies: Sequence[Policy], old: IPv4Address, new: IPv4Address
 ) -> Path:
     """Return a file of what a daemon sends to move SAs and policies, one message after another; it moves them."""
+    return ground.recorded("xfrm", partial(_replace, sas, policies, old, new))
 
+
+def _replace(sas: Sequence[SA], policies: Sequence[Policy], old: IPv4Address, new: IPv4Address, engine: Engine) -> None:
     def moved(end: End) -> End:
         return new if end == old else end
 
-    def work(engine: Engine) -> None:
-        for sa in sas:
-            read = engine.get_sa(sa.id)
-            engine.delete_sa(sa.id)
-            engine.restore_sa(read.moved(moved(read.source), moved(read.destination), read.encap))
-        for policy in policies:
-            (template,) = policy.templates
-            template = replace(template, source=moved(template.source), destination=moved(template.destination))
-            engine.update_policy(replace(policy, templates=(template,)))
-
-    return ground.recorded("xfrm", work)
+    for sa in sas:
+        read = engine.get_sa(sa.id)
+        engine.delete_sa(sa.id)
+        engine.restore_sa(read.moved(moved(read.source), moved(read.destination), read.encap))
+    for policy in policies:
+        (template,) = policy.templates
+        template = replace(template, source=moved(template.source), destination=moved(template.destination))
+        engine.update_policy(replace(policy, templates=(template,)))
 
 
 def _fill(sas: Sequence[SA], policies: Sequence[Policy], engine: Engine) -> None:

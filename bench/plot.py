@@ -11,7 +11,7 @@ _LEFT, _TOP, _BOTTOM, _STEP, _PANEL = 56, 64, 236, 286, 230
 _PANELS = (
     ("add SAs", "add SAs, AES-GCM", "pfkeyx", "ip -batch"),
     ("read SAs", "dump SAs", "each SA", "ip xfrm state"),
-    ("move tunnels", "move tunnels, MIGRATE_STATE", "pfkeyx", "get, delete, add"),
+    ("move tunnels", "move tunnels, MIGRATE_STATE, hashed", "pfkeyx", "get, delete, add"),
 )
 # Distinct for the colour-blind.
 _OURS, _PEER, _GROUND = "#0072b2", "#e08a00", "#57606a"

@@ -14,8 +14,6 @@ from pfkeyx.opening import EngineName
 
 #: Of the SAs of a filtered dump, so many are kept.
 _KEPT = 16
-#: `ip` adds so many SAs at most in a time that anybody waits for.
-_MOST_BY_IP = 10_000
 #: So many objects are told in a turn at least, so that how a turn begins, with cold caches, counts for little.
 _TOLD = 10_000
 
@@ -31,7 +29,7 @@ def add(make: Callable[[int], list[SA]], name: EngineName, ground: Ground, size:
         Contestant("pfkeyx", lambda: engine.add_sas(sas), ground.hear, clean),
         Contestant(FLOOR, partial(ground.replay, recorded, name), clean=clean),
     ]
-    if name == "xfrm" and size <= _MOST_BY_IP:
+    if name == "xfrm":
         contestants.append(Contestant("ip -batch", ground.batch(map(gateway.add_in_words, sas)), clean=clean))
     return Contest(contestants, times=size)
 

@@ -69,11 +69,12 @@ def made(values: Sequence[T]) -> Sequence[T]:
     """Return what came of a dump as values that are kept, with their handles where these are found together."""
     kept: list[T] = []
     for part in _parts(values):
-        kept += part
+        its: list[T] = [*part]
         if isinstance(part, Entries) and part.find_handles is not None:
-            for value, handle in zip(kept[-len(part) :], part.find_handles(part.messages), strict=True):
+            for value, handle in zip(its, part.find_handles(part.messages), strict=True):
                 if handle:
                     set_handle(value, handle)
+        kept += its
     return kept
 
 

@@ -12,7 +12,10 @@ from pfkeyx import Feature
 from tests.kernel.audit import requires
 
 FLOOR = Path(__file__).parents[2] / "bench" / "floor.c"
-NEEDS = {"move tunnels, MIGRATE_STATE": requires(Feature.MIGRATE_STATE)}
+NEEDS = {
+    case: requires(Feature.MIGRATE_STATE)
+    for case in ("move tunnels, MIGRATE_STATE", "move tunnels, MIGRATE_STATE, hashed")
+}
 
 
 @pytest.fixture(scope="session")
