@@ -69,7 +69,7 @@ def made(values: Sequence[T]) -> Sequence[T]:
     """Return what came of a dump as values that are kept, with their handles where these are found together."""
     kept: list[T] = []
     for part in _parts(values):
-        its: list[T] = [*part]
+        its = list[T](part)
         if isinstance(part, Entries) and part.find_handles is not None:
             for value, handle in zip(its, part.find_handles(part.messages), strict=True):
                 if handle:
