@@ -149,6 +149,9 @@ class Dialect(Protocol):
     ) -> Request[None]:
         """Return the request that moves a policy's templates, pairs of old and new, and the newest SA of each."""
 
+    def move_policy(self, policy: Policy, moved: Policy, encap: Encap | None) -> Request[None]:
+        """Return the request that moves a policy's templates to where `moved` has them, and the newest SA of each."""
+
     def migrate_sa(self, sa: SA, moved: SA) -> Request[None]:
         """Return the request that moves one SA, found by its SPI, to where `moved` is (see `SA.moved`)."""
 
@@ -186,6 +189,11 @@ class EventSource(Protocol):
 
     def close(self) -> None:
         """Close the socket."""
+
+
+def changed_templates(policy: Policy, other: Policy) -> list[tuple[Template, Template]]:
+    """Return the templates of a policy that another has otherwise, with these."""
+    return [(old, new) for old, new in zip(policy.templates, other.templates, strict=True) if old != new]
 
 
 def require(dialect: Dialect, requests: Sequence[Request[Any]]) -> Operation[None]:

@@ -118,10 +118,13 @@ def _moves(dialect: Dialect, held: Held, step: Step) -> Iterator[Request[None]]:
     yield from _opens(dialect, step)
     through_policy = [m for m in step.sas if m.method in (Method.MIGRATE, Method.SADB_X_MIGRATE)]
     if through_policy:
-        pairs = leading_pairs(step.policies, [(move.before, move.after) for move in through_policy])
-        leading = leading_policy(step.policies)
+        leading, encap = leading_policy(step.policies), through_policy[0].after.encap
         assert leading is not None  # as the plan has seen
-        yield dialect.migrate_policy(leading.before.id, pairs, through_policy[0].after.encap)
+        if leading.like is not None:  # one of its kind has one template
+            yield dialect.move_policy(leading.before, leading.after, encap)
+        else:
+            pairs = leading_pairs(step.policies, [(move.before, move.after) for move in through_policy])
+            yield dialect.migrate_policy(leading.before.id, pairs, encap)
     for move in step.sas:
         if move.method is Method.ADDRUPDATE:
             yield dialect.update_address(move.before, move.after)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 from pfkeyx import checks
 from pfkeyx.alike import Alike
 from pfkeyx.columns import SAIds, SAs
+from pfkeyx.dialect import changed_templates
 from pfkeyx.entries import Entries, Messages
 from pfkeyx.errors import InvalidRequestError, KernelError, MalformedReplyError, UnsupportedError
 from pfkeyx.events import Acquire
@@ -182,6 +183,10 @@ class PfkeyDialect:
         extensions = codec.migrate_extensions(policy_id, moves, kmaddress)
         message = Message(MessageType.X_MIGRATE, extensions=extensions)
         return make_request("migrate policy", policy_id, message, Answer.ACK, nothing, hints=_MOVE_HINTS)
+
+    def move_policy(self, policy: Policy, moved: Policy, encap: Encap | None) -> Request[None]:
+        """Return the request that moves a policy's templates to where `moved` has them; see `migrate_policy`."""
+        return self.migrate_policy(policy.id, changed_templates(policy, moved), encap)
 
     def update_address(self, sa: SA, moved: SA) -> Request[None]:
         """Return the request that gives one SA the ends and the encapsulation of `moved` (SADB_X_ADDRUPDATE)."""

@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from pfkeyx.checks import check_end, check_moves, check_pair, check_sa_id
+from pfkeyx.dialect import changed_templates
 from pfkeyx.errors import UnsupportedError
 from pfkeyx.features import Feature
-from pfkeyx.model import SA, AddressPair, Encap, PolicyId, Template
+from pfkeyx.model import SA, AddressPair, Encap, Policy, PolicyId, Template
 from pfkeyx.operation import Request
 from pfkeyx.xfrm import codec, parts
 from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm.answers import Answer, Wire, nothing
 from pfkeyx.xfrm.encoding import encode
-from pfkeyx.xfrm.entry import SAEntry
+from pfkeyx.xfrm.entry import PolicyEntry, SAEntry
 from pfkeyx.xfrm.numbers import NLM_F_ACK, NLM_F_REQUEST
 from pfkeyx.xfrm.probes import needs_of
-from pfkeyx.xfrm.rewriting import write_move
+from pfkeyx.xfrm.rewriting import write_move, write_policy_move
 
 _ACKED = NLM_F_REQUEST | NLM_F_ACK
 _MOVE_HINTS = {
@@ -57,6 +58,18 @@ class MoveRequests:
         message = encode(wire.userpolicy_id_msg, wire.XFRM_MSG_MIGRATE, _ACKED, fields, attributes)
         needs = (Feature.MIGRATE, *needs_of(attributes))
         return Request("migrate policy", policy_id, Wire(message, Answer.ACK), nothing, _MOVE_HINTS, needs)
+
+    def move_policy(self, policy: Policy, moved: Policy, encap: Encap | None) -> Request[None]:
+        """Return the request that moves a policy's templates to where `moved` has them, and the newest SA of each.
+
+        See `migrate_policy`.
+        """
+        if encap is None and isinstance(told := policy.told, PolicyEntry) and isinstance(moved.told, PolicyEntry):
+            message = write_policy_move(told, moved.told, _ACKED)
+            if message is not None:
+                wired = Wire(message, Answer.ACK)
+                return Request("migrate policy", policy, wired, nothing, _MOVE_HINTS, (Feature.MIGRATE,))
+        return self.migrate_policy(policy.id, changed_templates(policy, moved), encap)
 
     def migrate_sa(self, sa: SA, moved: SA) -> Request[None]:
         """Return the request that moves one SA, found by its SPI, to where `moved` is (XFRM_MSG_MIGRATE_STATE).

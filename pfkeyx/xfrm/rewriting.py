@@ -9,14 +9,16 @@ from operator import attrgetter
 from typing import Any
 
 from pfkeyx.model import ADDRESSED_MODES, Action, IPAddress, SAId, Template
+from pfkeyx.xfrm import declarations as wire
 from pfkeyx.xfrm import layout
 from pfkeyx.xfrm.datagram import HEADER_SIZE
 from pfkeyx.xfrm.entry import PolicyEntry, SAEntry
-from pfkeyx.xfrm.numbers import XFRM_MSG_MIGRATE_STATE
+from pfkeyx.xfrm.numbers import XFRM_MSG_MIGRATE, XFRM_MSG_MIGRATE_STATE
 
 _info, _moved, _id = (
     declared.offset for declared in (layout.xfrm_usersa_info, layout.xfrm_user_migrate_state, layout.xfrm_usersa_id)
 )
+_template, _migrated = layout.xfrm_user_tmpl.offset, layout.xfrm_user_migrate.offset
 
 
 def _place(here: int, there: int, size: int) -> tuple[slice, slice]:
@@ -40,6 +42,28 @@ _OF_NEW = (
 )
 _OLD_MARK = HEADER_SIZE + _moved("old_mark")
 _FAMILY_OF_SELECTOR, _ = _place(_moved("new_sel") + layout.xfrm_selector.offset("family"), 0, 2)
+
+#: Of how a template is moved what it has, and what it shall have: where that goes, where it is, and its size.
+_OF_TEMPLATE = (
+    (_migrated("old_daddr"), 0, 16),
+    (_migrated("old_saddr"), _template("saddr"), 16),
+    (_migrated("proto"), layout.xfrm_id.offset("proto"), 1),
+    (_migrated("mode"), _template("mode"), 1),
+    (_migrated("reqid"), _template("reqid"), 4),
+    (_migrated("old_family"), _template("family"), 2),
+)
+_OF_MOVED = (
+    (_migrated("new_daddr"), 0, 16),
+    (_migrated("new_saddr"), _template("saddr"), 16),
+    (_migrated("new_family"), _template("family"), 2),
+)
+_MIGRATE_SIZE = layout.xfrm_user_migrate.size()
+_SELECTOR = slice(HEADER_SIZE, HEADER_SIZE + layout.xfrm_selector.size())
+_DIRECTION = HEADER_SIZE + layout.xfrm_userpolicy_info.offset("dir")
+_DIRECTION_OF_ID = HEADER_SIZE + layout.xfrm_userpolicy_id.offset("dir")
+#: What a policy is found by beside its selector.
+_FOUND_BY, _TYPE = ("XFRMA_MARK", "XFRMA_IF_ID", "XFRMA_SEC_CTX"), "XFRMA_POLICY_TYPE"
+_ATTRIBUTE, _XFRMA_MIGRATE = struct.Struct("=HH"), wire.ATTRIBUTES.kinds["XFRMA_MIGRATE"][0]
 
 #: Bytes, and where they go.
 Changes = Sequence[tuple[int, bytes]]
@@ -123,6 +147,31 @@ def write_move(old: SAEntry, new: SAEntry, flags: int) -> bytearray | None:
     mark = old.message[old.attribute("XFRMA_MARK")]
     data[_OLD_MARK : _OLD_MARK + len(mark)] = mark
     return data if any(data[_FAMILY_OF_SELECTOR]) else None
+
+
+def write_policy_move(old: PolicyEntry, new: PolicyEntry, flags: int) -> bytearray | None:
+    """Return the MIGRATE that moves every template of a policy to where another entry has it.
+
+    None where it is found by more than its selector, and where a new end can be none.
+    """
+    if any(old.message[old.attribute(name)] for name in _FOUND_BY) or any(old.message[old.attribute(_TYPE)]):
+        return None
+    templates, moved = (entry.message[entry.attribute("XFRMA_TMPL")] for entry in (old, new))
+    count, begin = len(templates) // _TEMPLATE_SIZE, HEADER_SIZE + layout.xfrm_userpolicy_id.size() + _ATTRIBUTE.size
+    data = bytearray(begin + count * _MIGRATE_SIZE)
+    _HEADER.pack_into(data, 0, len(data), XFRM_MSG_MIGRATE, flags, 0, 0)
+    data[_SELECTOR] = old.message[_SELECTOR]
+    data[_DIRECTION_OF_ID] = old.message[_DIRECTION]
+    _ATTRIBUTE.pack_into(data, begin - _ATTRIBUTE.size, len(data) - begin + _ATTRIBUTE.size, _XFRMA_MIGRATE)
+    for number in range(count):
+        here, there = begin + number * _MIGRATE_SIZE, number * _TEMPLATE_SIZE
+        for told, places in ((templates, _OF_TEMPLATE), (moved, _OF_MOVED)):
+            for to, start, size in places:
+                data[here + to : here + to + size] = told[there + start : there + start + size]
+        ends = (moved[there : there + 16], moved[there + _TEMPLATE_SOURCE : there + _TEMPLATE_SOURCE + 16])
+        if not all(map(_can_be_end, ends)):
+            return None
+    return data
 
 
 def write_back(entry: PolicyEntry, message_type: int, flags: int, index: int) -> bytearray:

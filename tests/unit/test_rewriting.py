@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from pfkeyx import SA, Action, Direction, Mark, Policy, Port, Template, UdpEncap
+from pfkeyx import SA, Action, Direction, InvalidRequestError, Mark, Policy, Port, Template, UdpEncap
+from pfkeyx.dialect import changed_templates
 from pfkeyx.migration.planning import make_plan
 from pfkeyx.model import ADDRESSED_MODES, IPAddress
 from pfkeyx.model.deferred import changed
@@ -242,3 +243,28 @@ def test_the_plan_for_what_was_read_is_the_one_for_the_same_values(supports: dic
     )
     assert read == values
     assert str(read) == str(values)
+
+
+def test_a_move_through_a_policy_is_written_of_what_was_read_as_of_its_fields() -> None:
+    by_bytes = 0
+    for read, value in drawn_policies():
+        for version in ENDS:
+            templates = tuple(at(template, version) for template in value.templates)
+            if any(template.source is None for template in templates) or templates == value.templates or read.mark:
+                continue
+            moved = changed(read, templates=templates)
+            expected = DIALECT.migrate_policy(
+                value.id, changed_templates(value, replace(value, templates=templates)), None
+            )
+            request = DIALECT.move_policy(read, moved, None)
+            assert request.wire.message == expected.wire.message
+            assert str(request.subject) == str(expected.subject)
+            by_bytes += isinstance(request.subject, Policy)
+    assert by_bytes > 5
+
+
+def test_a_move_through_a_policy_to_what_can_be_no_end_is_refused() -> None:
+    read = codec.read_policy(told_policy(POLICIES[0]))
+    template = replace(read.templates[0], source=IPv4Address("224.0.0.1"))
+    with pytest.raises(InvalidRequestError, match="cannot be the end of an SA"):
+        DIALECT.move_policy(read, changed(read, templates=(template,)), None)
