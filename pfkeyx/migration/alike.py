@@ -149,22 +149,26 @@ def find_alike(update: AddressUpdate, sas: Sequence[SA], policies: Sequence[Poli
     used = _used(sas, rest_policies)
     kinds: list[_Kind] = []
     for link, found in by_link.items():
-        tunnel = _tunnel(update, link, found, users.get(link, ())) if used.isdisjoint(map(_handle, found)) else None
-        kind = next((kind for kind in kinds if kind.first.is_alike(tunnel)), None) if tunnel is not None else None
-        if kind is not None and tunnel is not None:
-            kind.others.append(tunnel)
+        is_plain = used.isdisjoint(sa.handle for sa in found)
+        tunnel = _tunnel(update, link, found, users.get(link, ())) if is_plain else None
+        if tunnel is not None and _joins(kinds, tunnel):
             del users[link]
-            continue
-        if tunnel is not None and len(kinds) < _KINDS:
-            kinds.append(_Kind(tunnel))
-        rest_sas += found
+        else:
+            rest_sas += found
     rest_policies += (user.policy for its in users.values() for user in its)
     kinds = [kind for kind in kinds if kind.others]
     return Likeness(kinds, rest_sas, rest_policies) if kinds else None
 
 
-def _handle(sa: SA) -> Handle:
-    return sa.handle
+def _joins(kinds: list[_Kind], tunnel: _Tunnel) -> bool:
+    """Put a tunnel to its kind; return whether that has a first one already."""
+    for kind in kinds:
+        if kind.first.is_alike(tunnel):
+            kind.others.append(tunnel)
+            return True
+    if len(kinds) < _KINDS:
+        kinds.append(_Kind(tunnel))
+    return False
 
 
 def _used(sas: Sequence[SA], policies: Sequence[Policy]) -> set[Handle]:
@@ -226,9 +230,6 @@ def _repeat(step: Step, kind: _Kind) -> Iterator[tuple[Order, Step]]:
             for like, its, user in zip(step.policies, changes, tunnel.users, strict=True)
         )
         yield tunnel.order, Step(step.outbound, (moved,), tuple(policies), step.can_block)
-
-
-"""+"""
 
 
 class _Change:
