@@ -6,7 +6,7 @@ and whatever is not plainly so is left to be planned by itself. How that is done
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -105,6 +105,8 @@ class Likeness:
     kinds: Sequence[_Kind]
     sas: Sequence[SA]
     policies: Sequence[Policy]
+    #: What of the SAs has to be known of to plan these: all, where one of the policies may have to do with any.
+    known: Sequence[SA]
 
     def steps(self, planned: Sequence[Step], sas: Sequence[SA]) -> list[tuple[Order, Step]] | None:
         """Return the steps of those that are not planned, given those of the others, and all SAs.
@@ -122,6 +124,10 @@ class Likeness:
         places = {move.after.handle for move in moves}
         moving = {move.before.handle for move in moves}
         is_free = len(places) == len(moves) and places.isdisjoint(sa.handle for sa in sas if sa.handle not in moving)
+        renamed = {move.after.handle for step in planned for move in step.policies if move.renamed}
+        is_free = is_free and not any(
+            user.policy.handle in renamed for kind in self.kinds for tunnel in kind.others for user in tunnel.users
+        )
         return steps if is_free else None
 
 
@@ -146,18 +152,19 @@ def find_alike(update: AddressUpdate, sas: Sequence[SA], policies: Sequence[Poli
             rest_policies.append(policy)
         else:
             users[link].append(_User(policy, told))
-    used = _used(sas, rest_policies)
+    is_plain = not any(policy.templates for policy in rest_policies)
+    used: Set[Handle] = frozenset() if is_plain else _used(sas, rest_policies)
     kinds: list[_Kind] = []
     for link, found in by_link.items():
-        is_plain = used.isdisjoint(sa.handle for sa in found)
-        tunnel = _tunnel(update, link, found, users.get(link, ())) if is_plain else None
+        is_free = used.isdisjoint(sa.handle for sa in found)
+        tunnel = _tunnel(update, link, found, users.get(link, ())) if is_free else None
         if tunnel is not None and _joins(kinds, tunnel):
             del users[link]
         else:
             rest_sas += found
     rest_policies += (user.policy for its in users.values() for user in its)
     kinds = [kind for kind in kinds if kind.others]
-    return Likeness(kinds, rest_sas, rest_policies) if kinds else None
+    return Likeness(kinds, rest_sas, rest_policies, rest_sas if is_plain else sas) if kinds else None
 
 
 def _joins(kinds: list[_Kind], tunnel: _Tunnel) -> bool:
@@ -171,13 +178,10 @@ def _joins(kinds: list[_Kind], tunnel: _Tunnel) -> bool:
     return False
 
 
-def _used(sas: Sequence[SA], policies: Sequence[Policy]) -> set[Handle]:
+def _used(sas: Sequence[SA], policies: Iterable[Policy]) -> Set[Handle]:
     """Return which SAs are found by policies whose templates are not plain."""
-    users = [policy for policy in policies if policy.templates]
-    if not users:
-        return set()
     index = Index(sas)
-    return {sa.handle for policy in users for sa in index.used_by(policy)}
+    return {sa.handle for policy in policies for sa in index.used_by(policy)}
 
 
 def _tunnel(update: AddressUpdate, link: bytes, sas: Sequence[SA], users: Sequence[_User]) -> _Tunnel | None:

@@ -62,11 +62,11 @@ def make_plan(
     _check_named_policies(update, policies)
     alike = find_alike(update, sas, policies) if can_block else None
     if alike is not None:
-        planned, left = _plan_each(update, alike.sas, alike.policies, supports, method, can_block)
+        planned, left = _plan_each(update, alike.sas, alike.policies, alike.known, supports, method, can_block)
         others = alike.steps([step for _, step in planned], sas)
         if others is not None:
             return _plan_of(update, [*planned, *others], left, method, hold)
-    planned, left = _plan_each(update, sas, policies, supports, method, can_block)
+    planned, left = _plan_each(update, sas, policies, sas, supports, method, can_block)
     return _plan_of(update, planned, left, method, hold)
 
 
@@ -81,15 +81,16 @@ def _plan_each(
     update: AddressUpdate,
     sas: Sequence[SA],
     policies: Sequence[Policy],
+    known: Sequence[SA],
     supports: Supports,
     method: Method | None,
     can_block: bool,
 ) -> tuple[list[tuple[Order, Step]], Sequence[Left]]:
-    """Return the steps with what they are put in order by, and what stays."""
+    """Return the steps with what they are put in order by, and what stays; `known` are all SAs that may matter."""
     named = _named(update, sas, any(is_interrupted(update, policy) for policy in policies))
     moves = [move for sa in named if (move := _sa_move(update, sa)) is not None]
     _check_targets(moves, sas)
-    index = Index(sas)
+    index = Index(known)
     reqids = _reqids(update, named)
     handles = {sa.handle for sa in named}
     users = []

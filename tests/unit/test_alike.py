@@ -80,6 +80,13 @@ def between_hosts(part: Part) -> Part:
     ] + policies
 
 
+def between_new_hosts(part: Part) -> Part:
+    """Return a tunnel for what goes between two hosts of which one is the gateway's new end."""
+    sas, policies = part
+    selector = replace(policies[0].selector, source=ip_network(NEW_LOCAL), destination=ip_network(ELSEWHERE))
+    return sas, [replace(policies[0], selector=selector), *policies[1:]]
+
+
 #: What a gateway may have beside plain tunnels.
 ODDITIES: Sequence[Callable[[Part], Part]] = (
     each_sa(lambda sa: replace(sa, reqid=0)),
@@ -106,6 +113,7 @@ ODDITIES: Sequence[Callable[[Part], Part]] = (
     lambda part: (part[0], []),
     lambda part: ([], part[1]),
     between_hosts,
+    between_new_hosts,
 )
 
 
@@ -206,7 +214,7 @@ def test_of_a_plain_gateway_one_tunnel_is_planned(monkeypatch: pytest.MonkeyPatc
     assert (len(plan.steps), singly) == (2 * TUNNELS, 2)
 
 
-def test_what_has_been_used_and_what_has_not_are_two_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_other_limits_is_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     sas, policies = joined(map(tunnel, range(TUNNELS)))
     sas[:4] = [replace(sa, lifetime=Lifetime(hard=Limit(seconds=9))) for sa in sas[:4]]
     plan, singly = planned_singly(monkeypatch, (sas, policies))
@@ -226,6 +234,32 @@ def test_an_sa_that_another_policy_may_use_is_planned_with_that() -> None:
     assert isinstance(found, Likeness)
     assert 0x1005 in {sa.id.spi for sa in found.sas}
     assert 0x1006 not in {sa.id.spi for sa in found.sas}
+
+
+def test_a_name_that_is_taken_is_found_among_all() -> None:
+    own = ip_network("172.16.0.1")
+    narrowed = each_policy(lambda it: replace(it, selector=replace(it.selector, source=own)))
+    sas, policies = joined((*(narrowed(tunnel(number)) for number in range(TUNNELS)), between_new_hosts(tunnel(50))))
+    outbound = replace(tunnel(60)[0][0], mode=Mode.TRANSPORT, id=replace(sas[0].id, destination=ELSEWHERE, spi=0x777))
+    (template,) = policies[0].templates
+    template = replace(template, mode=Mode.TRANSPORT, source=None, destination=None, reqid=outbound.reqid)
+    selector = replace(policies[0].selector, source=ip_network(LOCAL), destination=ip_network(ELSEWHERE))
+    hosts = replace(policies[0], selector=selector, templates=(template,))
+    for part in (told, untold):
+        with pytest.raises(AlreadyExistsError, match="another policy has the new selector"):
+            make_plan(UPDATE, *part(([*sas, outbound], [*policies, hosts])), EVERY_METHOD)
+
+
+def test_an_sa_is_not_alone_though_what_is_beside_it_is_alike_to_others() -> None:
+    sas, policies = joined(map(tunnel, range(TUNNELS)))
+    beside = replace(sas[6], reqid=999, id=replace(sas[6].id, spi=0x888))
+    (template,) = policies[9].templates
+    elsewhere = replace(template, destination=ip_address("198.51.100.9"), reqid=0)
+    selector = replace(policies[9].selector, destination=ip_network("10.9.9.9"))
+    its = replace(policies[9], selector=selector, templates=(elsewhere, replace(template, reqid=999)))
+    for order in (1, -1):
+        part = [*sas, beside][::order], [*policies, its]
+        assert outcome(told(part), NO_MIGRATE_STATE) == outcome(untold(part), NO_MIGRATE_STATE)
 
 
 def test_a_place_that_is_taken_is_found_among_all() -> None:
