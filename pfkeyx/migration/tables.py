@@ -20,7 +20,7 @@ T = TypeVar("T", SA, Policy)
 #: What came of a dump, or is kept of several by handle.
 Told = Mapping[Handle, T] | Sequence[T]
 
-#: Octets of a message's header, which has numbers of its own, over both interfaces.
+#: Octets of a message's header, over both interfaces: numbers of its own, and what it is about, which is one thing.
 _HEADER = 16
 
 
@@ -49,6 +49,12 @@ class Table(Mapping[Handle, T]):
         value: T = self.read(self._told[handle])
         set_handle(value, handle)
         return value
+
+    def only(self, handles: Iterable[Handle]) -> "Table[T]":
+        """Return a table of these alone."""
+        table: Table[T] = Table(())
+        table.read, table._told = self.read, {handle: self._told[handle] for handle in handles}
+        return table
 
     @property
     def messages(self) -> Collection[bytes]:
@@ -109,11 +115,11 @@ def _parts(values: Any) -> Sequence[Any]:
 
 
 class Pairs(Sequence[tuple[T, T]], Generic[T]):
-    """SAs or policies before and after; it is equal to a tuple or list of the same."""
+    """SAs or policies before and after; it is equal to a tuple or list of the same, and keeps nothing else."""
 
     def __init__(self, before: Mapping[Handle, T], after: Mapping[Handle, T], moves: Sequence[tuple[Handle, Handle]]):
-        self._before: Mapping[Handle, T] = before
-        self._after: Mapping[Handle, T] = after
+        self._before: Mapping[Handle, T] = _only(before, (old for old, _ in moves))
+        self._after: Mapping[Handle, T] = _only(after, (new for _, new in moves))
         self._moves = moves
 
     def __len__(self) -> int:
@@ -130,7 +136,12 @@ class Pairs(Sequence[tuple[T, T]], Generic[T]):
             return NotImplemented
         return len(self) == len(other) and all(map(eq, self, other))
 
-    __hash__ = None  # type: ignore[assignment]  # like a list
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
     def __repr__(self) -> str:
         return repr(tuple(self))
+
+
+def _only(values: Mapping[Handle, T], handles: Iterable[Handle]) -> Mapping[Handle, T]:
+    return values.only(handles) if isinstance(values, Table) else {handle: values[handle] for handle in handles}

@@ -1,5 +1,6 @@
 """What was read for a move: the values that are made of it, by handle, in order, and compared."""
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -63,3 +64,13 @@ def test_pairs_are_a_sequence() -> None:
     assert Pairs(table, table, []) == ()
     assert pairs[1:] == [pairs[1]]
     assert repr(pairs) == repr(tuple(pairs))
+    assert hash(pairs) == hash(tuple(pairs))
+
+
+def test_pairs_keep_nothing_that_has_not_moved() -> None:
+    table = tabled([dump([*POLICIES, LABELLED])])
+    out = POLICIES[0].handle
+    for values in (table, dict(table)):
+        kept = pickle.dumps(Pairs(values, values, [(out, out)]))
+        assert b"label" not in kept
+        assert pickle.loads(kept)[0][0].handle == out
