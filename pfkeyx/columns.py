@@ -58,10 +58,17 @@ _NOT_FIXED = ("id", "source", "reqid", "encryption", "authentication", "state", 
 _fixed = attrgetter(*(field.name for field in fields(SA) if field.name not in _NOT_FIXED))
 
 
+def _of_class(kind: type, values: Sequence[object], kinds: list[Any]) -> list[Any]:
+    """Return the kinds of values, none of what is of a class of its own, and may have fields otherwise."""
+    if set(map(type, values)) <= {kind}:
+        return kinds
+    return [its if type(value) is kind else None for value, its in zip(values, kinds, strict=True)]
+
+
 class SAs(Values[SA]):
     """SAs: what they are found by, source, reqid and keys differ."""
 
-    _id, _replay, _mode = map(attrgetter, ("id", "replay", "mode"))
+    _id, _replay, _mode, _window = map(attrgetter, ("id", "replay", "mode", "replay_window"))
     _keyed = tuple(map(attrgetter, ("encryption", "authentication")))
     _ids = SAIds()
 
@@ -75,14 +82,15 @@ class SAs(Values[SA]):
             map(_mark, ids),
             map(type, map(_destination, ids)),
             map(type, map(_source, values)),
-            # What compares as equal and is written otherwise: a mode that is but a number.
+            # What compares as equal and is written, or refused, otherwise: a mode or a window that is but a number.
             map(type, map(self._mode, values)),
+            map(type, map(self._window, values)),
             # The kernel counts in a window, and has two forms of it.
             [None if replay is None else replay.extended for replay in map(self._replay, values)],
             _algorithms(map(encryption, values)),
             _algorithms(map(authentication, values)),
         )
-        return list(zip(*columns, strict=True))
+        return _of_class(SA, values, list(zip(*columns, strict=True)))
 
     def columns(self, values: Sequence[SA]) -> list[bytes] | None:
         """See `Values.columns`."""
@@ -104,7 +112,10 @@ class SAs(Values[SA]):
 
     def kind(self, value: SA) -> Any:
         """See `Values.kind`."""
-        sa_id, replay, classes = value.id, value.replay, (type(value.source), type(value.mode))
+        if type(value) is not SA:
+            return None
+        sa_id, replay = value.id, value.replay
+        classes = type(value.source), type(value.mode), type(value.replay_window)
         found_by = sa_id.protocol, sa_id.mark, type(sa_id.destination)
         window = None if replay is None else replay.extended
         return _fixed(value), *found_by, *classes, window, *_algorithms((value.encryption, value.authentication))
@@ -180,7 +191,7 @@ class Policies(Values[Policy]):
 
     def kinds(self, values: Sequence[Policy]) -> list[Any]:
         """See `Values.kinds`: what was read is written as it was told, and is no kind."""
-        is_told = [value.told is not None for value in values]
+        is_told = [value.told is not None or type(value) is not Policy for value in values]
         made = values if not any(is_told) else [value for value, told in zip(values, is_told, strict=True) if not told]
         templates = [tuple(map(_template, each)) for each in map(_templates, made)]
         kinds = zip(map(self._fixed, made), _selector_kinds(list(map(_selector, made))), templates, strict=True)

@@ -362,3 +362,28 @@ def test_a_piece_may_stand_several_times() -> None:
     written = Molds(SAs(), writing).write(many)
     assert list(map(bytes, written)) == [pieces(sa) + 2 * sa.reqid.to_bytes(4, "little") for sa in many]
     assert len(writing.written) == 2
+
+
+class _Wide(SA):
+    """An SA that has its window otherwise than its field says."""
+
+    __slots__ = ()
+
+    @property
+    def esn(self) -> bool:
+        return True
+
+
+def test_what_is_of_a_class_of_its_own_or_only_compares_as_right_is_written_alone() -> None:
+    plain = [replace(OUTBOUND, id=replace(OUTBOUND.id, spi=0x1000 + number)) for number in range(3)]
+    odd = _Wide(**{name: getattr(plain[0], name) for name in SA.__match_args__})
+    for sa in (odd, replace(plain[0], replay_window=32.0)  # type: ignore[arg-type]):
+        assert outcome_of([sa]) == outcome_of([*plain, sa])
+
+
+def outcome_of(sas: list[SA]) -> object:
+    """Return the last one's message, or how it is refused."""
+    try:
+        return bytes(XfrmDialect().add_sas(sas)[-1].wire.message)
+    except PfkeyxError as error:
+        return type(error)
