@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pfkeyx.dialect import Dialect, require
-from pfkeyx.errors import AnswerLostError, KernelError
+from pfkeyx.errors import AnswerLostError, KernelError, PfkeyxError
 from pfkeyx.model import SA, Policy
 from pfkeyx.operation import Batch, Operation, Request
 
@@ -41,6 +41,6 @@ def _add_all(
         added = [addition.subject for addition, reply in outcomes if not isinstance(reply, KernelError)]
         try:
             yield Batch(delete(added))
-        except KernelError as error:
+        except PfkeyxError as error:
             refusal.add_note(f"not all that had been added could be deleted again: {error}")
         raise
