@@ -70,4 +70,5 @@ def test_the_picture_has_a_line_for_each_contestant_of_each_panel() -> None:
 
 def _anyone() -> dict[str, list[float]]:
     ours = "pfkeyx", "count", "each SA", "alone", "hashed", "stream", "pfkeyx sa list"
-    return {name: [1.0] for name in (*ours, FLOOR, "ip -batch", "ip xfrm state", "get, delete, add")}
+    peers = "ip -batch", "ip xfrm state", "get, delete, add", "get, delete, add in Python"
+    return {name: [1.0] for name in (*ours, *peers, FLOOR)}
