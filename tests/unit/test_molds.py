@@ -377,7 +377,8 @@ class _Wide(SA):
 def test_what_is_of_a_class_of_its_own_or_only_compares_as_right_is_written_alone() -> None:
     plain = [replace(OUTBOUND, id=replace(OUTBOUND.id, spi=0x1000 + number)) for number in range(3)]
     odd = _Wide(**{name: getattr(plain[0], name) for name in SA.__match_args__})
-    for sa in (odd, replace(plain[0], replay_window=32.0)  # type: ignore[arg-type]):
+    floating: Any = 32.0
+    for sa in (odd, replace(plain[0], replay_window=floating)):
         assert outcome_of([sa]) == outcome_of([*plain, sa])
 
 
