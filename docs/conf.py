@@ -33,7 +33,7 @@ _TYPE_VARIABLES = r"pfkeyx\.(aio|engine|testing\.namespace)\.(AnyMessage|T)"
 # What operations are made of is internal, and so is what a transport takes from its socket.
 _OPERATIONS = r"pfkeyx\.(dialect|entries|operation)\..*|pfkeyx\.pfkey\.message\.Header"
 # What is Python's own is not looked up, which would take the network.
-_PYTHON = rf"({'|'.join(sys.stdlib_module_names)})\..*"
+_PYTHON = rf"({'|'.join(sys.stdlib_module_names)})(\..*)?"
 nitpick_ignore_regex = [("py:.*", rf"{_PYTHON}|{_OPERATIONS}|{_TYPE_VARIABLES}")]
 
 
