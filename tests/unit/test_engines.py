@@ -9,11 +9,13 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from pfkeyx import (
+    SA,
     Acquire,
     Action,
     AlreadyExistsError,
@@ -31,6 +33,7 @@ from pfkeyx import (
     HashThreshold,
     Key,
     Mark,
+    Mode,
     NotFoundError,
     NotPermittedError,
     PfkeyxError,
@@ -345,6 +348,15 @@ def test_the_refusal_is_told_also_when_its_undoing_is_refused() -> None:
     script = [("add SA", None), ("add SA", Refusal(17)), ("delete SA", Refusal(3))]
     with pytest.raises(AlreadyExistsError) as caught:
         Engine(XfrmDialect(), ScriptedKernel(script)).add_sas([INBOUND, OUTBOUND])
+    assert "could be deleted again" in caught.value.__notes__[0]
+
+
+def test_what_was_added_and_cannot_even_be_named_for_deletion_is_told_beside_the_refusal() -> None:
+    end = ip_address("2001:db8::1")
+    mobile = SA(SAId(end, 0, Protocol(43)), end, Mode.ROUTE_OPTIMIZATION, care_of=end)
+    script = [("add SA", None), ("add SA", Refusal(17))]
+    with pytest.raises(AlreadyExistsError) as caught:
+        Engine(XfrmDialect(), ScriptedKernel(script)).add_sas([mobile, OUTBOUND])
     assert "could be deleted again" in caught.value.__notes__[0]
 
 
