@@ -109,12 +109,13 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def main() -> None:
-    """Write the page and the picture."""
+    """Write the page and the picture, and print what was reached."""
     run = json.loads(Path(sys.argv[1]).read_text())
     stored = [Result.from_json(result) for result in run["results"]]
     results = {(result.case, result.size): result for result in stored}
     _PAGE.write_text(page(run, results))
     _PICTURE.write_text(draw(results))
+    print("\n".join(_goals(results, sorted({size for _, size in results}))))
 
 
 if __name__ == "__main__":
