@@ -42,7 +42,7 @@ What a profiler shows of what is above the floor:
   three Python objects, where nothing of it is looked at. A number costs half a microsecond more when it is, an address
   or an identity four to eight.
 - **Moving a gateway.** The floor's messages are ready. To read SAs and policies three times, to plan, to write the
-  messages and to compare takes 150 to 200 µs a tunnel by MIGRATE_STATE, in some five hundred calls of Python. The
+  messages and to compare takes 150 to 200 µs a tunnel by MIGRATE_STATE, in some thousand calls of Python. The
   kernel's share is 12 to 35 where it finds policies by hash (`set_spd_thresholds`), and grows with their number where
   it does not: 400 among 10,000. There its messages of a move take as long as those of get, delete and add, so that
   nobody could be twice as fast; a daemon makes them and waits for each, as the one in Python does.

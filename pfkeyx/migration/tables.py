@@ -18,7 +18,7 @@ from pfkeyx.operation import Joined
 T = TypeVar("T", SA, Policy)
 
 #: What came of a dump, or is kept of several by handle.
-Told = Mapping[Handle, T] | Sequence[T]
+Dumped = Mapping[Handle, T] | Sequence[T]
 
 #: Octets of a message's header, over both interfaces: numbers of its own, and what it is about, which is one thing.
 _HEADER = 16
@@ -84,7 +84,7 @@ def made(values: Sequence[T]) -> Sequence[T]:
     return kept
 
 
-def are_like(values: Told[T], others: Told[T], but: Set[str]) -> bool:
+def are_like(values: Dumped[T], others: Dumped[T], but: Set[str]) -> bool:
     """Return whether there is the same in the same order, but for these fields."""
     if len(values) != len(others):
         return False
@@ -97,11 +97,11 @@ def are_like(values: Told[T], others: Told[T], but: Set[str]) -> bool:
     )
 
 
-def _values(values: Told[T]) -> Iterable[T]:
+def _values(values: Dumped[T]) -> Iterable[T]:
     return values.values() if isinstance(values, Mapping) else values
 
 
-def _told(values: Told[T]) -> Iterator[tuple[bytes, Callable[[bytes], T]]] | None:
+def _told(values: Dumped[T]) -> Iterator[tuple[bytes, Callable[[bytes], T]]] | None:
     """Return what all are read of, and how, None where some are not."""
     parts = _parts(values)
     entries = [part for part in parts if isinstance(part, (Entries, Table))]

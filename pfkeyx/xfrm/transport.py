@@ -146,7 +146,7 @@ class XfrmTransport:
 
     def exchange(self, batch: Batch) -> Exchange:
         """Send a batch and return, in order, each one's reply or `KernelError`; see `Transport.exchange`."""
-        # While any socket of PF_KEY is open, the kernel tells it of every change, which is half of a change's work.
+        # While any socket of PF_KEY is open, the kernel tells it of every change: a fifth of a move.
         self._close_aside()
         requests = batch.requests
         if isinstance(requests, Alike) and not batch.one_datagram:

@@ -240,8 +240,10 @@ void policies_at(void)
     free(block);
 }
 
-/* Compares what is put before and after a change, each in a block of its own. */
-static int compare_with(void (*change)(void))
+typedef int comparison(const uint8_t *one, size_t one_size, const uint8_t *other, size_t other_size);
+
+/* Compares what is put before and after a change, each in a block of its own, and whatever is left of it when cut. */
+static int changed(comparison *compare, void (*change)(void))
 {
     uint8_t *one = malloc(size), *other;
     size_t one_size = size;
@@ -253,19 +255,29 @@ static int compare_with(void (*change)(void))
     other = malloc(size);
     CHECK(other);
     memcpy(other, message, size);
-    result = pfkeyx_xfrm_compare(one, one_size, other, size);
-    CHECK(pfkeyx_xfrm_compare(other, size, one, one_size) == result);
-    for (size_t end = 0; end < size; end++) {
-        uint8_t *cut = malloc(end + 1);
+    result = compare(one, one_size, other, size);
+    CHECK(compare(other, size, one, one_size) == result);
+    for (size_t end = 1; end < size; end++) {
+        uint8_t *cut = malloc(end);
 
         CHECK(cut);
         memcpy(cut, other, end);
-        pfkeyx_xfrm_compare(cut, end, one, one_size);
+        compare(cut, end, one, one_size);
         free(cut);
     }
     free(one);
     free(other);
     return result;
+}
+
+static int compare_with(void (*change)(void))
+{
+    return changed(pfkeyx_xfrm_compare, change);
+}
+
+static int alike_with(void (*change)(void))
+{
+    return changed(pfkeyx_xfrm_compare_alike, change);
 }
 
 static size_t at;
@@ -309,30 +321,6 @@ void compared(void)
     CHECK(compare_with(flip) == PFKEYX_COUNTS_DIFFER);
     at = sizeof(struct nlmsghdr) + offsetof(struct xfrm_userpolicy_info, priority);
     CHECK(compare_with(flip) == PFKEYX_DIFFERS);
-}
-
-/* Compares what is put before and after a change, as what may be alike. */
-static int alike_with(void (*change)(void))
-{
-    uint8_t *one = malloc(size), *other = malloc(size);
-    int result;
-
-    CHECK(one && other);
-    memcpy(one, message, size);
-    change();
-    memcpy(other, message, size);
-    result = pfkeyx_xfrm_compare_alike(one, size, other, size);
-    for (size_t end = 0; end < size; end++) {
-        uint8_t *cut = malloc(end + 1);
-
-        CHECK(cut);
-        memcpy(cut, other, end);
-        pfkeyx_xfrm_compare_alike(cut, end, one, size);
-        free(cut);
-    }
-    free(one);
-    free(other);
-    return result;
 }
 
 /* Where the payload of an attribute of what was put is. */
